@@ -35,6 +35,9 @@ func fuzzParse(f *testing.F, types ...packet.Type) {
 			for _, from := range []packet.Dir{packet.FromClient, packet.FromServer} {
 				for seed := range 3 {
 					frame := seedFrame(f, typ, v, from, seed)
+					if len(frame.Body) > 512 {
+						continue // the engine spends its time on shrinking it
+					}
 					f.Add(byte(typ)<<4|frame.Flags, byte(v), byte(from), frame.Body)
 				}
 			}
@@ -83,6 +86,9 @@ func checkParse(t *testing.T, f packet.Frame, v packet.Version, from packet.Dir)
 	}
 	if c, ok := x.(*packet.Connect); ok {
 		v = c.Version
+	}
+	if c, ok := x.(*packet.Connack); ok && v < packet.V5 && c.Code == packet.UnspecifiedError {
+		return // a reserved return code, which nothing stands for on the way back
 	}
 	again, err := split(encode(nil, x, f.Type, v))
 	if err != nil {

@@ -68,6 +68,10 @@ func TestWellFormedPackets(t *testing.T) {
 			in: pkt(0x20, 0, 5), v: packet.V311,
 			want: &packet.Connack{Code: packet.NotAuthorized},
 		},
+		"a CONNACK of 3.1, whose first byte is not used": {
+			in: pkt(0x20, 0xFF, 4), v: packet.V31,
+			want: &packet.Connack{Code: packet.BadUserNameOrPassword},
+		},
 		"a CONNACK of 5.0 with every property": {
 			in: pkt(0x20, 1, 0, props(0x11, 0, 0, 0, 1, 0x21, 0, 2, 0x24, 1, 0x25, 0, 0x27, 0, 0, 0, 9,
 				0x12, "id", 0x22, 0, 3, 0x1F, "why", 0x26, "k", "v", 0x28, 0, 0x29, 0, 0x2A, 0, 0x13, 0, 30,
