@@ -294,7 +294,8 @@ func (l Listener) usualPort() int {
 	return 1883
 }
 
-// foreignOptions refuses what a listener without TLS cannot have.
+// foreignOptions refuses what a listener without TLS cannot have. With a
+// certificate the other options may be defaults, and the one mistake is enough.
 func (l Listener) foreignOptions() []problem {
 	var problems []problem
 	for _, option := range []struct{ key, value string }{
@@ -305,11 +306,11 @@ func (l Listener) foreignOptions() []problem {
 		{"min_version", l.MinVersion},
 	} {
 		if option.value != "" && (l.Cert == "" || option.key == "cert") {
-			problems = append(problems, problem{option.key, fmt.Sprintf("a %s listener has no TLS", l.Scheme)})
+			problems = append(problems, problem{option.key, "means nothing here: TLS is for tcp, tls, ws and wss"})
 		}
 	}
 	if l.ProxyProtocol && l.Scheme == SchemeHTTP {
-		problems = append(problems, problem{"proxy_protocol", "an http listener does not read PROXY headers"})
+		problems = append(problems, problem{"proxy_protocol", "means nothing here: an http listener reads no PROXY header"})
 	}
 	return problems
 }

@@ -87,17 +87,17 @@ func (r *reader) unknownKey(path, key string, here []string) string {
 		return "unknown key: did you mean " + join(path, near) + "?"
 	}
 	for _, section := range []struct {
-		name string
-		keys []string
+		name, where string
+		keys        []string
 	}{
-		{"", keysOf(Config{})},
-		{"auth", keysOf(Auth{})},
-		{"limits", keysOf(Limits{})},
-		{"log", keysOf(Log{})},
-		{"loop", keysOf(Loop{})},
+		{"", " at the top level", keysOf(Config{})},
+		{"auth", "", keysOf(Auth{})},
+		{"limits", "", keysOf(Limits{})},
+		{"log", "", keysOf(Log{})},
+		{"loop", "", keysOf(Loop{})},
 	} {
 		if slices.Contains(section.keys, key) {
-			return "unknown key: it belongs to " + join(section.name, key)
+			return "unknown key: did you mean " + join(section.name, key) + section.where + "?"
 		}
 	}
 	return "unknown key: the keys here are " + strings.Join(here, ", ")
