@@ -40,6 +40,11 @@ func TestLoadWithoutAFileSaysWhatToDo(t *testing.T) {
 	if !strings.HasSuffix(err.Error(), "the file cannot be read: is a directory") {
 		t.Errorf("err = %v", err)
 	}
+	_, err = Load(write(t, strings.Repeat("# padding\n", 1<<17)))
+	mistakesOf(t, err)
+	if !strings.HasSuffix(err.Error(), "the file is larger than 1MiB: this is no configuration") {
+		t.Errorf("err = %v", err)
+	}
 }
 
 func TestLoadTakesRelativeNamesFromTheFilesFolder(t *testing.T) {
