@@ -23,8 +23,7 @@ func Load(path string) (*Config, error) {
 		return nil, asError(path, []Mistake{{Text: mistake}})
 	}
 	c, err := Parse(text)
-	var wrong *Error
-	if errors.As(err, &wrong) {
+	if wrong, ok := errors.AsType[*Error](err); ok {
 		wrong.File = path
 	}
 	if err != nil {
@@ -57,8 +56,7 @@ func unreadable(err error) string {
 	if errors.Is(err, fs.ErrNotExist) {
 		return "there is no such file: create it, or start without --config"
 	}
-	var why *fs.PathError
-	if errors.As(err, &why) {
+	if why, ok := errors.AsType[*fs.PathError](err); ok {
 		err = why.Err
 	}
 	return "the file cannot be read: " + err.Error()

@@ -93,8 +93,7 @@ func holder(file *os.File) string {
 // cause is the error without the operation and the path, which the sentence
 // around it has.
 func cause(err error) error {
-	var path *fs.PathError
-	if errors.As(err, &path) {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		return path.Err
 	}
 	return err
