@@ -103,11 +103,13 @@ func explain(err error, p *plan) error {
 	case errors.As(err, &unknown):
 		advice = "its certificate is signed by an unknown authority: give the authority's certificate with --cafile"
 	case errors.As(err, &wrongHost):
-		advice = wrongHost.Error() + ": give the host by the name in its certificate, or --insecure"
+		advice = strings.TrimPrefix(wrongHost.Error(), "x509: ") + ": give the host by the name in its certificate, or --insecure"
 	case errors.As(err, &invalid):
 		advice = invalid.Error()
 	case errors.As(err, &notTLS):
 		advice = "it does not speak TLS on this port: leave out the TLS flags, or give the port that does (often 8883)"
+	case p.options.TLS != nil && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)):
+		advice = "it closed the connection at once: does it speak TLS on this port?"
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
 		advice = "it closed the connection at once: is this its port for TLS (--cafile) or WebSocket (-L ws://...)? Its log may tell"
 	case errors.Is(err, context.Canceled):

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -158,7 +159,7 @@ func (p *pubFlags) run(e *env, cmd *cobra.Command) error {
 	}
 	o := &outbox{client: c, window: make(chan struct{}, p.inFlight)}
 	if p.lines {
-		err = o.sendLines(e.ctx, e.stdin, message)
+		err = o.sendLines(e, plan, message)
 	} else {
 		err = o.repeat(e.ctx, &message, p.repeat, time.Duration(p.repeatDelay*float64(time.Second)))
 	}
@@ -205,42 +206,91 @@ type outbox struct {
 	client *client.Client
 	window chan struct{} // one token for each message that is open
 	open   sync.WaitGroup
+	last   int // the number of the message sent last
 
-	mu      sync.Mutex
-	refused error // the first
-	count   int   // how many
+	mu      sync.Mutex // guards the rest
+	refused error      // the first
+	count   int        // how many
+	unsent  []letter   // those that the end of a connection left open
+}
+
+// letter is a message with its place in the order.
+type letter struct {
+	number  int
+	message client.Message
 }
 
 func (o *outbox) send(ctx context.Context, m *client.Message) error {
+	o.last++
+	return o.post(ctx, letter{o.last, *m})
+}
+
+func (o *outbox) post(ctx context.Context, l letter) error {
 	select {
 	case o.window <- struct{}{}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	o.open.Add(1)
-	err := o.client.Send(ctx, m, func(_ client.Result, err error) { o.done(err) })
+	err := o.client.Send(ctx, &l.message, func(_ client.Result, err error) { o.done(l, err) })
 	if err == nil {
 		return nil
 	}
+	o.done(l, err)
 	if _, refused := refusal(err); refused && o.client.Err() == nil {
-		o.done(err) // this message cannot be sent, another may
-		return nil
+		return nil // this message cannot be sent, another may
 	}
-	o.done(nil)
 	return err
 }
 
-func (o *outbox) done(err error) {
+// done takes in what became of a message.
+func (o *outbox) done(l letter, err error) {
 	o.mu.Lock()
-	if err != nil {
+	if _, refused := refusal(err); refused && o.client.Err() == nil {
 		o.count++
-	}
-	if o.refused == nil {
-		o.refused = err
+		if o.refused == nil {
+			o.refused = err
+		}
+	} else if err != nil {
+		o.unsent = append(o.unsent, l)
 	}
 	o.mu.Unlock()
 	<-o.window
 	o.open.Done()
+}
+
+// resend connects again and sends what the last connection left open, in its
+// order.
+func (o *outbox) resend(e *env, p *plan) error {
+	for {
+		o.open.Wait() // the end of the connection has answered all
+		err := redial(e.ctx, e, p, o.client.Err(), func() error {
+			c, err := connect(e.ctx, e, p)
+			if err == nil {
+				o.client = c
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		o.mu.Lock()
+		letters := o.unsent
+		o.unsent = nil
+		o.mu.Unlock()
+		slices.SortFunc(letters, func(a, b letter) int { return a.number - b.number })
+		for i, l := range letters {
+			if err = o.post(e.ctx, l); err != nil {
+				o.mu.Lock()
+				o.unsent = append(o.unsent, letters[i+1:]...)
+				o.mu.Unlock()
+				break
+			}
+		}
+		if err == nil || e.ctx.Err() != nil {
+			return err
+		}
+	}
 }
 
 func (o *outbox) repeat(ctx context.Context, m *client.Message, times int, pause time.Duration) error {
@@ -263,23 +313,54 @@ func (o *outbox) repeat(ctx context.Context, m *client.Message, times int, pause
 	return nil
 }
 
-func (o *outbox) sendLines(ctx context.Context, from io.Reader, m client.Message) error {
-	lines, failed := readLines(ctx, from)
+// sendLines sends each line. It goes on over the end of a connection: what
+// the broker has not acknowledged is sent again.
+func (o *outbox) sendLines(e *env, p *plan, m client.Message) error {
+	lines, failed := readLines(e.ctx, e.stdin)
 	for {
-		select {
-		case line, more := <-lines:
-			if !more {
-				return <-failed
-			}
-			m.Payload = line
-			if err := o.send(ctx, &m); err != nil {
+		err := o.nextLine(e.ctx, lines, &m)
+		if errors.Is(err, io.EOF) {
+			o.wait(e.ctx)
+			if err := <-failed; err != nil || o.settled() {
 				return err
 			}
-		case <-o.client.Done():
-			return o.client.Err()
-		case <-ctx.Done():
-			return ctx.Err()
+			err = o.client.Err()
 		}
+		if e.ctx.Err() != nil {
+			return e.ctx.Err()
+		}
+		if err == nil {
+			continue
+		}
+		if o.client.Err() == nil {
+			return err // the connection stands: it is the message that cannot be sent
+		}
+		if err := o.resend(e, p); err != nil {
+			return err
+		}
+	}
+}
+
+// settled says whether nothing waits to be sent again.
+func (o *outbox) settled() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.unsent) == 0
+}
+
+// nextLine sends one line; its error is io.EOF after the last.
+func (o *outbox) nextLine(ctx context.Context, lines <-chan []byte, m *client.Message) error {
+	select {
+	case line, more := <-lines:
+		if !more {
+			return io.EOF
+		}
+		m.Payload = line
+		return o.send(ctx, m)
+	case <-o.client.Done():
+		return o.client.Err()
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -332,11 +413,18 @@ func (o *outbox) end(e *env, p *plan, err error) error {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if err == nil && len(o.unsent) > 0 {
+		err = fmt.Errorf("wait for the broker's answer: %w", o.client.Err())
+	}
 	if err == nil {
 		err = o.refused
 	}
 	if err == nil {
 		return goodbye
+	}
+	var own *status
+	if errors.As(err, &own) {
+		return err
 	}
 	code, refused := refusal(err)
 	s := &status{exitFailed, err}

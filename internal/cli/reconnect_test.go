@@ -12,8 +12,9 @@ import (
 	"github.com/fantail-mqtt/fantail/packet"
 )
 
-// fakeBroker answers the first packets of one connection and hands it on.
-func fakeBroker(t *testing.T, l net.Listener, code packet.Code) net.Conn {
+// fakeBroker answers the first packets of one connection and hands it on. A
+// PUBLISH is answered only if acknowledge is there.
+func fakeBroker(t *testing.T, l net.Listener, code packet.Code, acknowledge ...bool) net.Conn {
 	t.Helper()
 	conn, err := l.Accept()
 	if err != nil {
@@ -44,7 +45,20 @@ func fakeBroker(t *testing.T, l net.Listener, code packet.Code) net.Conn {
 	if code.Failed() {
 		return conn
 	}
-	if f := next(); f.Type == packet.SUBSCRIBE {
+	switch f := next(); f.Type {
+	case packet.PUBLISH:
+		var p packet.Publish
+		if err := packet.ParsePublish(&p, f.Flags, f.Body, version, packet.FromClient); err != nil {
+			t.Error(err)
+		}
+		if got := string(p.Payload); got != "first" {
+			t.Errorf("payload = %q, want the first line", got)
+		}
+		if len(acknowledge) > 0 {
+			conn.Write(packet.AppendAck(nil, packet.PUBACK, &packet.Ack{ID: p.ID}, version, 0))
+			io.ReadAll(conn) // until the client has said goodbye and given up waiting
+		}
+	case packet.SUBSCRIBE:
 		s, err := packet.ParseSubscribe(f.Body, version)
 		if err != nil {
 			t.Error(err)
@@ -58,6 +72,11 @@ func fakeBroker(t *testing.T, l net.Listener, code packet.Code) net.Conn {
 // start runs a command against l and gives the lines of its standard error.
 func start(t *testing.T, l net.Listener, args ...string) (lines <-chan string, exit <-chan int) {
 	t.Helper()
+	return startWith(t, "", l, args...)
+}
+
+func startWith(t *testing.T, stdin string, l net.Listener, args ...string) (lines <-chan string, exit <-chan int) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	t.Cleanup(cancel)
 	r, w := io.Pipe()
@@ -70,7 +89,7 @@ func start(t *testing.T, l net.Listener, args ...string) (lines <-chan string, e
 	}()
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	args = append([]string{"fantail", args[0], "-h", "127.0.0.1", "-p", port}, args[1:]...)
-	e := &env{ctx: ctx, stdin: strings.NewReader(""), stdout: io.Discard, stderr: w}
+	e := &env{ctx: ctx, stdin: strings.NewReader(stdin), stdout: io.Discard, stderr: w}
 	go func() { // ends with the command
 		ended <- run(e, args)
 		w.Close()
@@ -103,6 +122,31 @@ func TestSubSaysThatItConnectsAgain(t *testing.T) {
 	}
 	if got := <-exit; got != 0 {
 		t.Errorf("exit status %d, want 0", got)
+	}
+}
+
+func TestPubSendsAgainWhatWasNotAcknowledged(t *testing.T) {
+	l := listen(t)
+	lines, exit := startWith(t, "first\n", l, "pub", "-t", "a", "-l", "-q", "1")
+	fakeBroker(t, l, packet.Success).Close()
+	if line := <-lines; !strings.Contains(line, "connecting again in 1s") {
+		t.Errorf("it said %q, want that it connects again", line)
+	}
+	fakeBroker(t, l, packet.Success, true).Close()
+	if got := <-exit; got != 0 {
+		t.Errorf("exit status %d, want 0", got)
+	}
+}
+
+func TestPubFailsWhereItsMessageWasNotAcknowledged(t *testing.T) {
+	l := listen(t)
+	lines, exit := start(t, l, "pub", "-t", "a", "-m", "first", "-q", "1")
+	fakeBroker(t, l, packet.Success).Close()
+	if line := <-lines; !strings.Contains(line, "wait for the broker's answer: server closed the connection") {
+		t.Errorf("it said %q, want that the connection was closed", line)
+	}
+	if got := <-exit; got != exitFailed {
+		t.Errorf("exit status %d, want %d", got, exitFailed)
 	}
 }
 

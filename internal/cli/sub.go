@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -235,10 +234,3 @@ var errEnough = errors.New("enough")
 
 // kept is what a retained message is answered with, to make the broker forget it.
 func kept(name string) *client.Message { return &client.Message{Topic: name, QoS: 0, Retain: true} }
-
-func lost(err error) string {
-	if _, refused := refusal(err); refused {
-		return fmt.Sprintf("the broker ended the connection: %v", err)
-	}
-	return fmt.Sprintf("connection lost: %v", err)
-}

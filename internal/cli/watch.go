@@ -72,46 +72,20 @@ func (w *watch) open(ctx context.Context, before *client.Client) (*client.Client
 	return c, w.setUp(ctx, w, c, before != nil)
 }
 
-// again connects until it succeeds, with pauses that grow.
+// again connects until it succeeds.
 func (w *watch) again(ctx context.Context, before *client.Client) (*client.Client, error) {
-	err := before.Err()
-	if code, refused := refusal(err); refused && !passes(code) {
-		return nil, err
-	}
-	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
-		w.env.say("%s; connecting again in %v", lost(err), pause)
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return nil, context.Cause(ctx)
-		}
-		var c *client.Client
+	var c *client.Client
+	err := redial(ctx, w.env, w.plan, before.Err(), func() (err error) {
 		c, err = w.open(ctx, before)
-		if err == nil {
-			w.env.say("connected again to %s", w.plan.address)
-			return c, nil
-		}
-		if c != nil {
+		if err != nil && c != nil {
 			c.Close()
 		}
-		if code, refused := refusal(err); refused && !passes(code) {
-			return nil, err
-		}
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
-}
-
-// passes says whether a refusal may be gone in a while.
-func passes(code packet.Code) bool {
-	switch code {
-	case packet.ServerUnavailable, packet.ServerBusy, packet.ServerShuttingDown, packet.KeepAliveTimeout,
-		packet.QuotaExceeded, packet.ConnectionRateExceeded, packet.MessageRateTooHigh, packet.UnspecifiedError,
-		packet.ReceiveMaximumExceeded, packet.MaximumConnectTime:
-		return true
-	default:
-		return false
-	}
+	return c, nil
 }
 
 // take handles one message, on the reader's goroutine.
