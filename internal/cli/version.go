@@ -8,6 +8,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// version is set by the linker where a release is built.
+var version string //nolint:gochecknoglobals // the linker can set nothing else
+
 func versionCommand(e *env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
@@ -22,9 +25,12 @@ func versionCommand(e *env) *cobra.Command {
 
 // versionLine is made of what the Go tool has written into the binary.
 func versionLine() string {
-	version, revision, changed := "(unknown)", "", ""
+	if version != "" {
+		return fmt.Sprintf("fantail %s %s %s/%s", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	}
+	module, revision, changed := "(unknown)", "", ""
 	if info, ok := debug.ReadBuildInfo(); ok {
-		version = info.Main.Version
+		module = info.Main.Version
 		for _, s := range info.Settings {
 			switch {
 			case s.Key == "vcs.revision":
@@ -34,5 +40,5 @@ func versionLine() string {
 			}
 		}
 	}
-	return fmt.Sprintf("fantail %s%s%s %s %s/%s", version, revision, changed, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return fmt.Sprintf("fantail %s%s%s %s %s/%s", module, revision, changed, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
