@@ -213,7 +213,7 @@ func (o *Options) connect() (*packet.Connect, error) {
 // handshake sends the CONNECT and reads as far as the CONNACK. What came
 // behind it stays in c.in for the reader.
 func (c *Client) handshake(ctx context.Context, connect *packet.Connect) error {
-	stop := context.AfterFunc(ctx, func() { c.conn.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) })
 	err := c.exchangeConnect(connect)
 	if !stop() && err != nil {
 		return fmt.Errorf("wait for the server to accept: %w", ctx.Err())

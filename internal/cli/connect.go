@@ -39,7 +39,7 @@ func dial(ctx context.Context, p *plan) (*client.Client, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, dialTime, errNoAnswer)
 	defer cancel()
 	c, err := client.Dial(ctx, p.options)
-	if err != nil && context.Cause(ctx) == errNoAnswer {
+	if err != nil && errors.Is(context.Cause(ctx), errNoAnswer) {
 		return nil, errNoAnswer
 	}
 	return c, err
@@ -193,6 +193,7 @@ func describe(f packet.Frame) string {
 		if len(b) > 0 {
 			return fmt.Sprintf("DISCONNECT (RC:%d)", b[0])
 		}
+	default:
 	}
 	return f.Type.String()
 }

@@ -237,8 +237,7 @@ func (o *outbox) end(e *env, p *plan, err error) error {
 	if err == nil {
 		return goodbye
 	}
-	var own *status
-	if errors.As(err, &own) {
+	if _, own := errors.AsType[*status](err); own {
 		return err
 	}
 	code, refused := refusal(err)

@@ -65,6 +65,7 @@ func fakeBroker(t *testing.T, l net.Listener, code packet.Code, acknowledge ...b
 			return conn
 		}
 		conn.Write(packet.AppendSuback(nil, packet.SUBACK, &packet.Suback{ID: s.ID, Codes: []packet.Code{0}}, version, 0))
+	default:
 	}
 	return conn
 }

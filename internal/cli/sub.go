@@ -146,7 +146,7 @@ func (s *subFlags) run(e *env, cmd *cobra.Command) error {
 }
 
 func (s *subFlags) prepare(cmd *cobra.Command) (*plan, error) {
-	if err := s.printFlags.check(cmd); err != nil {
+	if err := s.check(cmd); err != nil {
 		return nil, err
 	}
 	plan, err := s.plan(cmd)

@@ -9,7 +9,7 @@ import (
 )
 
 // version is set by the linker where a release is built.
-var version string //nolint:gochecknoglobals // the linker can set nothing else
+var version string
 
 func versionCommand(e *env) *cobra.Command {
 	return &cobra.Command{

@@ -141,7 +141,7 @@ func (w *watch) leave(ctx context.Context, c *client.Client, err error) error {
 	var s *status
 	code, refused := refusal(err)
 	switch {
-	case context.Cause(ctx) == errTimeUp:
+	case errors.Is(context.Cause(ctx), errTimeUp):
 		return &status{code: exitTimeout}
 	case w.env.ctx.Err() != nil:
 		return &status{code: exitInterrupted}
