@@ -39,6 +39,7 @@ func (rec *Record) read(r *reader) bool {
 	case KindRetainCleared:
 		rec.Topic = r.text()
 		return true
+	default:
 	}
 	if rec.Kind < KindSessionOpened || rec.Kind > KindWillGone {
 		return false

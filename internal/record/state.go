@@ -75,6 +75,7 @@ func (s *State) apply(rec *Record) error {
 	case KindSessionOpened:
 		s.open(rec)
 		return nil
+	default:
 	}
 	session := s.Sessions[rec.Client]
 	if session == nil {
