@@ -27,7 +27,7 @@ func apply(t *testing.T, s *State, batches ...[]byte) {
 func TestALifeInRecords(t *testing.T) {
 	var s State
 	m := func(topic string) *message.Message {
-		return &message.Message{Topic: topic, Payload: []byte(topic), QoS: 2}
+		return &message.Message{Topic: topic, Payload: []byte(topic), Forward: []byte{1, 1}, QoS: 2}
 	}
 	first := Opened{At: 1000, Expiry: 60, Version: packet.V5, UserName: "ann"}
 	second := Opened{At: 9000, Expiry: 5, Version: packet.V311, UserName: "ann"}
