@@ -37,5 +37,5 @@ func local(addr net.Addr) bool {
 		return true
 	}
 	a, err := netip.ParseAddrPort(addr.String())
-	return err == nil && a.Addr().Unmap().IsLoopback()
+	return err == nil && a.Addr().IsLoopback()
 }
