@@ -396,6 +396,8 @@ type econn struct {
 	handler Handler
 	in      []byte // what the handler is not done with
 	paused  bool
+	giving  bool // inside handler.Data
+	resumed bool // while giving
 	gone    bool // Closed was called
 
 	mu        sync.Mutex // guards the rest; held for non-blocking writes
@@ -444,7 +446,9 @@ func (c *econn) Resume(l Local) {
 		return
 	}
 	c.paused = false
-	if len(c.in) > 0 {
+	if c.giving {
+		c.resumed = true // offer goes on
+	} else if len(c.in) > 0 {
 		c.offer(c.in)
 	}
 	c.mu.Lock()
@@ -509,13 +513,15 @@ func (c *econn) read() {
 func (c *econn) offer(b []byte) {
 	for {
 		h := c.handler
+		c.giving, c.resumed = true, false
 		n := h.Data(c.loop.local, b)
+		c.giving = false
 		if c.gone {
 			c.in = nil
 			return
 		}
 		b = b[n:]
-		if c.handler == h || c.paused || len(b) == 0 {
+		if c.handler == h && !c.resumed || c.paused || len(b) == 0 {
 			break // else a new handler is there: what is left is for it
 		}
 	}

@@ -120,10 +120,12 @@ type pconn struct {
 	group *Portable
 	nc    net.Conn
 
-	handling sync.Mutex // held for calls of the handler; guards the next five
+	handling sync.Mutex // held for calls of the handler; guards the next seven
 	handler  Handler
 	in       []byte
 	paused   bool
+	giving   bool // inside handler.Data
+	again    bool // Resume was called while giving
 	gone     bool
 	resumed  sync.Cond
 
@@ -192,9 +194,11 @@ func (c *pconn) offer(l Local, b []byte) {
 	}
 	for {
 		h := c.handler
+		c.giving, c.again = true, false
 		n := h.Data(l, b)
+		c.giving = false
 		b = b[n:]
-		if c.handler == h || c.paused || len(b) == 0 {
+		if c.handler == h && !c.again || c.paused || len(b) == 0 {
 			break
 		}
 	}
@@ -218,7 +222,9 @@ func (c *pconn) Resume(l Local) {
 		return
 	}
 	c.paused = false
-	if len(c.in) > 0 {
+	if c.giving {
+		c.again = true // offer goes on
+	} else if len(c.in) > 0 {
 		c.offer(l, c.in)
 	}
 	c.resumed.Broadcast()
