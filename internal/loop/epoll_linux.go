@@ -265,10 +265,18 @@ func (l *eloop) rawWait(events []unix.EpollEvent, millis int) int {
 	return int(n)
 }
 
-// end closes everything that the loop watches.
+// end closes everything that the loop watches, with the connections that are
+// still posted to it.
 func (l *eloop) end() {
 	l.mu.Lock()
 	l.closed = true
+	posts := l.posts
+	l.posts = nil
+	l.mu.Unlock()
+	for _, f := range posts {
+		f()
+	}
+	l.mu.Lock()
 	sources := l.sources
 	l.sources = make([]source, len(sources))
 	l.mu.Unlock()
