@@ -265,10 +265,18 @@ func (l *eloop) rawWait(events []unix.EpollEvent, millis int) int {
 	return int(n)
 }
 
-// end closes everything that the loop watches.
+// end closes everything that the loop watches, with the connections that are
+// still posted to it.
 func (l *eloop) end() {
 	l.mu.Lock()
 	l.closed = true
+	posts := l.posts
+	l.posts = nil
+	l.mu.Unlock()
+	for _, f := range posts {
+		f()
+	}
+	l.mu.Lock()
 	sources := l.sources
 	l.sources = make([]source, len(sources))
 	l.mu.Unlock()
@@ -396,6 +404,8 @@ type econn struct {
 	handler Handler
 	in      []byte // what the handler is not done with
 	paused  bool
+	giving  bool // inside handler.Data
+	resumed bool // while giving
 	gone    bool // Closed was called
 
 	mu        sync.Mutex // guards the rest; held for non-blocking writes
@@ -444,7 +454,9 @@ func (c *econn) Resume(l Local) {
 		return
 	}
 	c.paused = false
-	if len(c.in) > 0 {
+	if c.giving {
+		c.resumed = true // offer goes on
+	} else if len(c.in) > 0 {
 		c.offer(c.in)
 	}
 	c.mu.Lock()
@@ -509,13 +521,15 @@ func (c *econn) read() {
 func (c *econn) offer(b []byte) {
 	for {
 		h := c.handler
+		c.giving, c.resumed = true, false
 		n := h.Data(c.loop.local, b)
+		c.giving = false
 		if c.gone {
 			c.in = nil
 			return
 		}
 		b = b[n:]
-		if c.handler == h || c.paused || len(b) == 0 {
+		if c.handler == h && !c.resumed || c.paused || len(b) == 0 {
 			break // else a new handler is there: what is left is for it
 		}
 	}

@@ -120,10 +120,12 @@ type pconn struct {
 	group *Portable
 	nc    net.Conn
 
-	handling sync.Mutex // held for calls of the handler; guards the next five
+	handling sync.Mutex // held for calls of the handler; guards the next seven
 	handler  Handler
 	in       []byte
 	paused   bool
+	giving   bool // inside handler.Data
+	again    bool // Resume was called while giving
 	gone     bool
 	resumed  sync.Cond
 
@@ -165,10 +167,13 @@ func (c *pconn) readAll(accept Acceptor) {
 			}
 			c.handling.Unlock()
 			c.handle(func(l Local) {
-				if len(c.in) > 0 {
+				switch {
+				case c.paused: // again, by a post meanwhile
+					c.in = append(c.in, buf[:n]...)
+				case len(c.in) > 0:
 					c.in = append(c.in, buf[:n]...)
 					c.offer(l, c.in)
-				} else {
+				default:
 					c.offer(l, buf[:n])
 				}
 			})
@@ -186,15 +191,17 @@ func (c *pconn) readAll(accept Acceptor) {
 const readMax = 64 << 10
 
 func (c *pconn) offer(l Local, b []byte) {
-	if c.isFinishing() {
+	if c.isEnding() {
 		c.in = nil
 		return
 	}
 	for {
 		h := c.handler
+		c.giving, c.again = true, false
 		n := h.Data(l, b)
+		c.giving = false
 		b = b[n:]
-		if c.handler == h || c.paused || len(b) == 0 {
+		if c.handler == h && !c.again || c.paused || len(b) == 0 {
 			break
 		}
 	}
@@ -205,10 +212,18 @@ func (c *pconn) offer(l Local, b []byte) {
 	c.in = append(c.in[:0], b...)
 }
 
-func (c *pconn) isFinishing() bool {
+// isEnding says that the handler wants no more data.
+func (c *pconn) isEnding() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.finishing != nil
+	return c.finishing != nil || c.closing != nil
+}
+
+// isOwing says that something was written since, whose Writable will come.
+func (c *pconn) isOwing() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.owed
 }
 
 func (c *pconn) Pause() { c.paused = true }
@@ -218,7 +233,9 @@ func (c *pconn) Resume(l Local) {
 		return
 	}
 	c.paused = false
-	if len(c.in) > 0 {
+	if c.giving {
+		c.again = true // offer goes on
+	} else if len(c.in) > 0 {
 		c.offer(l, c.in)
 	}
 	c.resumed.Broadcast()
@@ -278,9 +295,10 @@ func (c *pconn) Close(err error) {
 
 // writeAll writes what is waiting and runs what is posted.
 func (c *pconn) writeAll() {
+	finished := false
 	for {
 		c.mu.Lock()
-		for len(c.unsent) == 0 && !c.owed && len(c.posts) == 0 && c.finishing == nil && !c.ended {
+		for len(c.unsent) == 0 && !c.owed && len(c.posts) == 0 && (c.finishing == nil || finished) && !c.ended {
 			c.wake.Wait()
 		}
 		out, posts, owed, finishing, ended := c.unsent, c.posts, c.owed, c.finishing, c.ended
@@ -297,14 +315,14 @@ func (c *pconn) writeAll() {
 				for _, f := range posts {
 					f(l)
 				}
-				if owed && finishing == nil {
+				if owed && finishing == nil && !c.isOwing() {
 					c.handler.Writable(l)
 				}
 			})
 		}
-		if finishing != nil {
+		if finishing != nil && !finished {
+			finished = true
 			c.closeWrite()
-			return
 		}
 	}
 }
