@@ -65,7 +65,11 @@ func Parse(s string) (Kind, error) {
 	if !strings.Contains(command, "{port}") && !strings.Contains(command, "{mosquitto.conf}") {
 		return Kind{}, fmt.Errorf("broker %q: the command must take the port by {port} or {mosquitto.conf}", s)
 	}
-	return Kind{Name: name, Argv: argv}, nil
+	k := Kind{Name: name, Argv: argv}
+	if strings.Contains(command, "{mosquitto.conf}") {
+		k.Version = []string{argv[0], "-h"}
+	}
+	return k, nil
 }
 
 // VersionLine is the first line of what the version command prints.

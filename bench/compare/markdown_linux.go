@@ -159,7 +159,7 @@ func (r *report) writeIdle(b *strings.Builder, t *idleTable) {
 		what = "one subscription each"
 	}
 	fmt.Fprintf(b, "## %s: %d connections, %s\n\n", t.name(), t.idle.Connections, what)
-	fmt.Fprintf(b, "| broker | B per connection (min–max) | ÷ %s | CPU s per 1,000 connects | ÷ %s | connects/s | RSS empty MiB | RSS full MiB | faults |\n", r.against, r.against)
+	fmt.Fprintf(b, "| broker | B per connection (min–max) | ÷ %s | CPU ms per 1,000 connects | ÷ %s | connects/s | RSS empty MiB | RSS full MiB | faults |\n", r.against, r.against)
 	b.WriteString("|---|---|---|---|---|---|---|---|---|\n")
 	base := t.row(r.against)
 	for _, name := range r.brokers {
@@ -168,7 +168,7 @@ func (r *report) writeIdle(b *strings.Builder, t *idleTable) {
 			name,
 			row.spread((*load.IdleResult).PerConnection),
 			quotient(row.median((*load.IdleResult).PerConnection), base.median((*load.IdleResult).PerConnection)),
-			fmt.Sprintf("%.4f", row.median((*load.IdleResult).PerThousand)),
+			number(1000 * row.median((*load.IdleResult).PerThousand)),
 			quotient(row.median((*load.IdleResult).PerThousand), base.median((*load.IdleResult).PerThousand)),
 			number(row.median(func(x *load.IdleResult) float64 { return perSecond(uint64(x.Connections), x.Elapsed) })),
 			number(row.median(func(x *load.IdleResult) float64 { return float64(x.Empty) / (1 << 20) })),

@@ -14,8 +14,6 @@ import (
 	"github.com/fantail-mqtt/fantail/bench/load"
 )
 
-var errHelp = flag.ErrHelp //nolint:gochecknoglobals // an error value
-
 // options is the command line, checked.
 type options struct {
 	brokers   []broker.Kind
@@ -34,6 +32,7 @@ type flags struct {
 	brokers                                []broker.Kind
 	rounds, idle, payload                  int
 	seconds, rate                          float64
+	tick                                   time.Duration
 	quick                                  bool
 }
 
@@ -69,6 +68,7 @@ func (f *flags) define(stderr io.Writer) *flag.FlagSet {
 	set.IntVar(&f.rounds, "rounds", 3, "measurements of each scenario and broker")
 	set.Float64Var(&f.seconds, "seconds", 3, "length of a measurement, after 0.5 s of warm-up")
 	set.Float64Var(&f.rate, "rate", 10_000, "deliveries per second of the open loop; 0 leaves it out")
+	set.DurationVar(&f.tick, "tick", 200*time.Microsecond, "grain of the open loop's schedule; 0 spaces messages evenly")
 	set.IntVar(&f.payload, "payload", 128, "bytes of a message")
 	set.StringVar(&f.only, "only", "", "comma-separated scenario `names` or the first words of them: pairs,fanin-q1,pairs-q0-closed,idle")
 	set.IntVar(&f.idle, "idle", 15_000, "connections of the idle scenario; 0 leaves it out")
@@ -105,7 +105,7 @@ func (f *flags) check() (*options, error) {
 	if f.rounds < 1 || f.seconds <= 0 || f.idle < 0 || f.rate < 0 {
 		return nil, errors.New("-rounds, -seconds must be above 0, -idle and -rate not below")
 	}
-	all, err := plan(f.rate, f.payload)
+	all, err := plan(f.rate, f.tick, f.payload)
 	if err != nil {
 		return nil, err
 	}

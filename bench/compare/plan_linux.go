@@ -2,6 +2,7 @@ package main
 
 import (
 	"strings"
+	"time"
 
 	"github.com/fantail-mqtt/fantail/bench/load"
 )
@@ -10,7 +11,7 @@ const idleName = "idle"
 
 // plan lists the scenarios: every shape and QoS, closed loop first. The sizes
 // and windows are those that the project's goals were set with.
-func plan(rate float64, payload int) ([]load.Scenario, error) {
+func plan(rate float64, tick time.Duration, payload int) ([]load.Scenario, error) {
 	base := []load.Scenario{
 		{Shape: load.Pairs, Publishers: 50, Subscribers: 50, QoS: 0, Window: 64},
 		{Shape: load.Pairs, Publishers: 50, Subscribers: 50, QoS: 1, Window: 32},
@@ -29,7 +30,7 @@ func plan(rate float64, payload int) ([]load.Scenario, error) {
 		if rate == 0 {
 			break
 		}
-		sc.Rate = rate
+		sc.Rate, sc.Tick = rate, tick
 		all = append(all, sc)
 	}
 	for _, sc := range all {

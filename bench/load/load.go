@@ -19,9 +19,9 @@
 //   - Closed loop (Rate 0): a publisher keeps at most Window messages that are
 //     not yet delivered to all subscribers and, above QoS 0, acknowledged; it
 //     sends again when half of them are done.
-//   - Open loop: message k is due at start + k/Rate whatever the broker does,
-//     and its latency counts from that moment, so a slow broker cannot slow its
-//     own clock.
+//   - Open loop: message k is due at start + k/Rate (rounded up to a tick)
+//     whatever the broker does, and its latency counts from that moment, so a
+//     slow broker cannot slow its own clock.
 package load
 
 import (
@@ -62,8 +62,13 @@ type Scenario struct {
 	Subscribers int
 	QoS         byte
 	Window      int     // unfinished messages per publisher in the closed loop
-	Rate        float64 // deliveries per second, all together; 0 is the closed loop
 	Payload     int     // bytes, at least StampSize
+	Rate        float64 // deliveries per second, all together; 0 is the closed loop
+
+	// Tick is the grain of the open loop's schedule: what falls due within a tick
+	// is due at its end, each message from another publisher. 0 spaces messages
+	// evenly, which gives the broker one wake-up for each at low rates.
+	Tick time.Duration
 }
 
 const maxPayload = 16 << 10 // several packets fit the read buffer
@@ -79,8 +84,8 @@ func (s Scenario) Validate() error {
 		return fmt.Errorf("scenario: pairs of %d publishers and %d subscribers", s.Publishers, s.Subscribers)
 	case s.QoS > 2:
 		return fmt.Errorf("scenario: QoS %d", s.QoS)
-	case s.Rate < 0:
-		return fmt.Errorf("scenario: rate %g", s.Rate)
+	case s.Rate < 0 || s.Tick < 0:
+		return fmt.Errorf("scenario: rate %g, tick %v", s.Rate, s.Tick)
 	case s.Rate == 0 && (s.Window < 1 || s.Window > maxOpen):
 		return fmt.Errorf("scenario: window %d is not in 1..%d", s.Window, maxOpen)
 	case s.Payload < StampSize || s.Payload > maxPayload:
@@ -102,7 +107,7 @@ func (s Scenario) Name() string {
 func (s Scenario) String() string {
 	pace := fmt.Sprintf("closed loop, window %d", s.Window)
 	if s.Rate > 0 {
-		pace = fmt.Sprintf("open loop, %g deliveries/s", s.Rate)
+		pace = fmt.Sprintf("open loop, %g deliveries/s in ticks of %v", s.Rate, s.Tick)
 	}
 	return fmt.Sprintf("%d → %d, QoS %d, %s, %d B", s.Publishers, s.Subscribers, s.QoS, pace, s.Payload)
 }

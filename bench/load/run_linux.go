@@ -154,9 +154,8 @@ func (g *generator) measure(ctx context.Context) error {
 		g.start()
 	}
 	for g.phase != over {
-		now := g.now()
-		if err := g.turn(now); err != nil {
-			return err
+		if err := g.turn(g.now()); err != nil {
+			return g.explain(err)
 		}
 		if err := ctx.Err(); err != nil {
 			return err
@@ -217,8 +216,7 @@ func (g *generator) advance(now int64) error {
 	return g.watchdog(now)
 }
 
-// begin opens the measured window. It starts late if the loop was busy, so the
-// window is corrected.
+// begin opens the measured window, which moves with it if the loop is late.
 func (g *generator) begin() error {
 	u, err := readUsage(g.target.PID)
 	if err != nil {
@@ -226,6 +224,7 @@ func (g *generator) begin() error {
 	}
 	g.before = u
 	g.from = g.now()
+	g.to = g.from + int64(g.timing.Measure)
 	g.atStart.published, g.atStart.delivered = g.published, g.delivered
 	return nil
 }
@@ -269,6 +268,15 @@ func (g *generator) watchdog(now int64) error {
 	}
 	g.phase = over
 	return nil
+}
+
+// explain adds what was seen before an error: a broker that crashes loses its
+// connections first and its /proc entry after.
+func (g *generator) explain(err error) error {
+	if trouble := g.result.Faults.Trouble; trouble != "" {
+		return fmt.Errorf("%s; then %w", trouble, err)
+	}
+	return err
 }
 
 // note keeps the first reason why a run is in trouble.

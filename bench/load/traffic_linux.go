@@ -49,8 +49,8 @@ func (g *generator) pace(now int64) {
 	g.ripe = g.ripe[:0]
 }
 
-// keepSchedule sends message k of the open loop at k intervals after the start,
-// the publishers taking turns. A publisher that can take no more holds back all
+// keepSchedule sends message k of the open loop when it is due, the publishers
+// taking turns. A publisher that can take no more holds back all
 // behind it; they keep their time, so the wait is in their latency.
 func (g *generator) keepSchedule(now int64) {
 	for g.dueAt(g.due) <= now {
@@ -63,7 +63,15 @@ func (g *generator) keepSchedule(now int64) {
 	}
 }
 
-func (g *generator) dueAt(k uint64) int64 { return int64(float64(k) * g.interval) }
+// dueAt is when message k of the open loop is due: on the next tick.
+func (g *generator) dueAt(k uint64) int64 {
+	at := int64(float64(k) * g.interval)
+	if g.sc.Tick <= 0 {
+		return at
+	}
+	tick := int64(g.sc.Tick)
+	return (at + tick - 1) / tick * tick
+}
 
 // settle looks whether a publisher may send again.
 func (g *generator) settle(p *publisher) {
