@@ -167,8 +167,11 @@ func fillIn(argv []string, dir string, port uint16) ([]string, error) {
 }
 
 // mosquittoConf removes what would slow mosquitto down or let it drop messages.
+// Started by root it would change its user, and the kernel would forget that it
+// is to end with us; started by anyone else it ignores the user.
 func mosquittoConf(port uint16) []byte {
 	return fmt.Appendf(nil, `listener %d 127.0.0.1
+user root
 allow_anonymous true
 persistence false
 max_queued_messages 0

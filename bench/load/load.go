@@ -73,6 +73,11 @@ type Scenario struct {
 
 const maxPayload = 16 << 10 // several packets fit the read buffer
 
+// maxOpen bounds what a publisher of the open loop may have unacknowledged,
+// well below the 65,535 packet identifiers: beyond it the schedule is held back
+// (and the latency of what waits goes on counting).
+const maxOpen = 16384
+
 // Validate names the first mistake of a scenario.
 func (s Scenario) Validate() error {
 	switch {

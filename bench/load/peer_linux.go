@@ -8,11 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxOpen bounds what a publisher of the open loop may have unacknowledged,
-// well below the 65,535 packet identifiers: beyond it the schedule is held back
-// (and the latency of what waits goes on counting).
-const maxOpen = 16384
-
 // maxPending bounds the bytes that wait for a full socket in the open loop.
 const maxPending = 64 << 10
 
