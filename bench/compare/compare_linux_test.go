@@ -146,8 +146,10 @@ func TestMedian(t *testing.T) {
 func example() *report {
 	sc := load.Scenario{Shape: load.Pairs, Publishers: 50, Subscribers: 50, Window: 64, Payload: 128}
 	result := func(cpu time.Duration, faults load.Faults) *load.Result {
-		r := &load.Result{Window: time.Second, Sent: 100_000, Received: 200_000, BrokerCPU: cpu,
-			OwnCPU: 100 * time.Millisecond, OtherCPU: 200 * time.Millisecond, RSS: 8 << 20, Faults: faults}
+		r := &load.Result{
+			Window: time.Second, Sent: 100_000, Received: 200_000, BrokerCPU: cpu,
+			OwnCPU: 100 * time.Millisecond, OtherCPU: 200 * time.Millisecond, RSS: 8 << 20, Faults: faults,
+		}
 		r.Latency.Record(50 * time.Microsecond)
 		return r
 	}

@@ -108,7 +108,7 @@ func (r *report) writeLoad(b *strings.Builder, t *loadTable) {
 			number(row.median(func(x *load.Result) float64 { return float64(x.RSS) / (1 << 20) })),
 			number(row.median((*load.Result).OwnPerMillion)),
 			r.noise(row),
-			row.trouble(t.scenario),
+			row.trouble(),
 		}
 		fmt.Fprintf(b, "| %s |\n", strings.Join(cells, " | "))
 	}
@@ -130,7 +130,7 @@ func (r *report) noise(row *loadRow) string {
 }
 
 // trouble tells every fault of every round.
-func (row *loadRow) trouble(sc load.Scenario) string {
+func (row *loadRow) trouble() string {
 	var parts []string
 	for _, res := range row.results {
 		if res.Faults.Any() {

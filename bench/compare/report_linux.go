@@ -193,7 +193,8 @@ func keep(dir, name, text string) (string, error) {
 
 // commandLine is how to repeat the run.
 func (r *report) commandLine() string {
-	words := []string{"go run ./bench/compare"}
+	words := make([]string, 0, 1+len(r.args))
+	words = append(words, "go run ./bench/compare")
 	for _, a := range r.args {
 		if a == "" || strings.ContainsAny(a, " {}'\"$*") {
 			a = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"

@@ -27,7 +27,7 @@ func TestFaultsAreNoticed(t *testing.T) {
 		return func(m [][]byte) [][]byte { m[1][at] ^= 1; return m }
 	}
 	pair := pairs(1)
-	body := len(appendPublish(nil, pair.topic(0), 1, pair.Payload))
+	body := len(publishStart(pair.topic(0), 1, pair.Payload))
 	cases := map[string]struct {
 		change func([][]byte) [][]byte
 		to     int // subscriber

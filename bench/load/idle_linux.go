@@ -169,7 +169,7 @@ func (c *crowd) gone() (int, error) {
 
 // close resets all connections: thousands in TIME_WAIT would slow what follows.
 func (c *crowd) close() error {
-	var errs []error
+	errs := make([]error, 0, 2*len(c.fds))
 	for _, fd := range c.fds {
 		errs = append(errs,
 			unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}),

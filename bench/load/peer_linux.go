@@ -48,7 +48,7 @@ type subscriber struct {
 
 func newPublisher(sc Scenario, i int) publisher {
 	topic := sc.topic(i)
-	packet := appendPublish(nil, topic, sc.QoS, sc.Payload)
+	packet := publishStart(topic, sc.QoS, sc.Payload)
 	p := publisher{topic: []byte(topic), stampAt: len(packet), nextID: 1}
 	if sc.QoS > 0 {
 		p.idAt = len(packet) - 2

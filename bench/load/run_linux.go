@@ -212,6 +212,8 @@ func (g *generator) advance(now int64) error {
 			g.phase = over
 		}
 		return nil
+	case over:
+		return nil
 	}
 	return g.watchdog(now)
 }

@@ -312,6 +312,7 @@ func (g *generator) check(s *subscriber, m publication, now int64) {
 		return
 	case late:
 		g.result.Faults.Disordered++
+	case inOrder, early:
 	}
 	if st.sent >= g.from && st.sent < g.to {
 		g.result.Latency.Record(time.Duration(now - st.sent))

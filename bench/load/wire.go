@@ -41,10 +41,10 @@ func appendSubscribe(dst []byte, filter string, qos byte) []byte {
 	return append(dst, qos)
 }
 
-// appendPublish encodes a PUBLISH up to its payload of the given size; the
+// publishStart encodes a PUBLISH up to its payload of the given size; the
 // packet identifier, present above QoS 0, is the last two bytes.
-func appendPublish(dst []byte, topic string, qos byte, payload int) []byte {
-	dst = append(dst, publishHead|qos<<1)
+func publishStart(topic string, qos byte, payload int) []byte {
+	dst := []byte{publishHead | qos<<1}
 	size := 2 + len(topic) + payload
 	if qos > 0 {
 		size += 2

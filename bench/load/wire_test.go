@@ -19,15 +19,15 @@ func TestEncoders(t *testing.T) {
 			[]byte("\x82\x08\x00\x01\x00\x03a/#\x02"),
 		},
 		"a publish at QoS 0 has no identifier": {
-			appendPublish(nil, "t/1", 0, 24),
+			publishStart("t/1", 0, 24),
 			[]byte("\x30\x1d\x00\x03t/1"),
 		},
 		"a publish at QoS 1 leaves room for its identifier": {
-			appendPublish(nil, "t/1", 1, 24),
+			publishStart("t/1", 1, 24),
 			[]byte("\x32\x1f\x00\x03t/1\x00\x00"),
 		},
 		"a publish of more than 127 bytes has a longer length": {
-			appendPublish(nil, "t", 2, 128),
+			publishStart("t", 2, 128),
 			[]byte("\x34\x85\x01\x00\x01t\x00\x00"),
 		},
 		"a long string counts in two bytes": {
