@@ -27,7 +27,6 @@ import (
 	"github.com/fantail-mqtt/fantail/internal/listen"
 	"github.com/fantail-mqtt/fantail/internal/lock"
 	"github.com/fantail-mqtt/fantail/internal/loop"
-	"github.com/fantail-mqtt/fantail/internal/metrics"
 	"github.com/fantail-mqtt/fantail/internal/route"
 	"github.com/fantail-mqtt/fantail/internal/session"
 	"github.com/fantail-mqtt/fantail/internal/wheel"
