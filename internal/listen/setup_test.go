@@ -174,7 +174,12 @@ func (w *world) dial(l *Listener) net.Conn {
 
 func (w *world) dialAs(l *Listener, scheme string) net.Conn {
 	w.t.Helper()
-	nc := w.connect(l)
+	return w.over(w.connect(l), scheme)
+}
+
+// over puts a scheme's layers on a connection.
+func (w *world) over(nc net.Conn, scheme string) net.Conn {
+	w.t.Helper()
 	if scheme == config.SchemeTLS || scheme == config.SchemeWSS {
 		nc = tls.Client(nc, w.pki().client())
 	}
