@@ -22,6 +22,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fantail-mqtt/fantail/packet"
@@ -102,11 +103,13 @@ type Client struct {
 	inbound map[uint16]struct{} // QoS 2 ids between PUBLISH and PUBREL
 
 	traceMu sync.Mutex // held while Trace runs
+	takeMu  sync.Mutex // held while a message is delivered and acknowledged
+	drained atomic.Bool
 
-	mu      sync.Mutex // guards the rest; held for memory work only
-	out     []byte     // encoded, waiting for the writer
-	drained chan struct{}
-	last    uint16 // the packet identifier given out last
+	mu      sync.Mutex    // guards the rest; held for memory work only
+	out     []byte        // encoded, waiting for the writer
+	room    chan struct{} // closed when the writer has taken out
+	last    uint16        // the packet identifier given out last
 	open    map[uint16]*exchange
 	pinged  bool // a PINGREQ has no answer yet
 	leaving bool // Disconnect was called
@@ -159,7 +162,7 @@ func newClient(opts Options, conn net.Conn) *Client {
 		said:    make(chan struct{}),
 		flushed: make(chan struct{}),
 		done:    make(chan struct{}),
-		drained: make(chan struct{}),
+		room:    make(chan struct{}),
 		aliases: map[uint16]string{},
 		inbound: map[uint16]struct{}{},
 		open:    map[uint16]*exchange{},
@@ -315,16 +318,24 @@ func (c *Client) Err() error {
 	return c.err
 }
 
+// Drain leaves all further messages to the server: they are neither delivered
+// nor acknowledged, so that a session that is resumed gets them again. It may
+// be called from OnMessage, whose message is still acknowledged.
+func (c *Client) Drain() { c.drained.Store(true) }
+
 // Disconnect sends what waits and a DISCONNECT (5.0: with d, which may be
 // nil) and waits until the server has taken it, or ctx ends.
 func (c *Client) Disconnect(ctx context.Context, d *packet.Disconnect) error {
 	if d == nil {
 		d = new(packet.Disconnect)
 	}
+	c.takeMu.Lock() // a message that was delivered is acknowledged first
 	c.mu.Lock()
 	c.leaving = true
 	c.mu.Unlock()
-	if !c.finish(d) {
+	more := c.finish(d)
+	c.takeMu.Unlock()
+	if !more {
 		return c.Close()
 	}
 	// The server closes the connection. To close it before would lose what is

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/fantail-mqtt/fantail/packet"
+	"github.com/fantail-mqtt/fantail/topic"
 )
 
 // Message is an application message, to be published or received.
@@ -43,7 +43,10 @@ type Result struct {
 // maxText is the longest string that MQTT can carry.
 const maxText = 65_535
 
-var errTooLong = errors.New("string is longer than 65535 bytes")
+var (
+	errTooLong = errors.New("string is longer than 65535 bytes")
+	errNotText = errors.New("topic is not UTF-8 text") // [MQTT-1.5.4-1]
+)
 
 // exchange is what waits for the server's answer under a packet identifier.
 type exchange struct {
@@ -161,16 +164,12 @@ func (c *Client) prepare(m *Message) (*packet.Publish, error) {
 	return p, nil
 }
 
-func checkTopic(topic string) error {
-	switch {
-	case topic == "":
-		return errors.New("topic is empty")
-	case len(topic) > maxText:
-		return errTooLong
-	case strings.ContainsAny(topic, "+#"):
-		return errors.New("topic has a wildcard, which only a subscription can have")
-	case !utf8.ValidString(topic) || strings.Contains(topic, "\x00"):
-		return errors.New("topic is not UTF-8 text")
+func checkTopic(name string) error {
+	if err := topic.ValidName(name, 0); err != nil {
+		return err
+	}
+	if !utf8.ValidString(name) {
+		return errNotText
 	}
 	return nil
 }

@@ -139,6 +139,11 @@ type serverSaid struct{ *packet.Refusal }
 func (e serverSaid) Unwrap() []error { return []error{e.Refusal, errServerSaid} }
 
 func (c *Client) handlePublish(f packet.Frame) error {
+	c.takeMu.Lock()
+	defer c.takeMu.Unlock()
+	if c.drained.Load() {
+		return nil
+	}
 	p := &c.parsed
 	if err := packet.ParsePublish(p, f.Flags, f.Body, c.version, packet.FromServer); err != nil {
 		return err

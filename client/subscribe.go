@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"unicode/utf8"
 
 	"github.com/fantail-mqtt/fantail/packet"
+	"github.com/fantail-mqtt/fantail/topic"
 )
 
 // Subscribe subscribes to the filters of s, whose ID it sets, and waits for
@@ -109,14 +111,12 @@ func (c *Client) Reauthenticate(ctx context.Context, a *packet.Auth) error {
 	return c.enqueue(ctx, func(dst []byte) []byte { return packet.AppendAuth(dst, &again, c.connack.MaximumPacketSize) })
 }
 
-// checkFilter makes sure that a filter can be sent; its rules are the
-// server's to check.
 func checkFilter(filter string) error {
-	if filter == "" {
-		return errors.New("topic filter is empty")
+	if _, err := topic.ParseFilter(filter, 0); err != nil {
+		return err
 	}
-	if len(filter) > maxText {
-		return errTooLong
+	if !utf8.ValidString(filter) {
+		return errNotText
 	}
 	return nil
 }

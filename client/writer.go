@@ -63,8 +63,8 @@ func (c *Client) take(b []byte) ([]byte, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	b, c.out = c.out, b
-	close(c.drained)
-	c.drained = make(chan struct{})
+	close(c.room)
+	c.room = make(chan struct{})
 	return b, c.ending
 }
 
@@ -110,10 +110,10 @@ func (c *Client) enqueue(ctx context.Context, encode func(dst []byte) []byte) er
 			c.push(encode)
 			return nil
 		}
-		drained := c.drained
+		room := c.room
 		c.mu.Unlock()
 		select {
-		case <-drained:
+		case <-room:
 		case <-c.dying:
 		case <-ctx.Done():
 			return ctx.Err()

@@ -12,12 +12,12 @@ import (
 // blocks.
 func footprint(x *Index) map[string]int {
 	return map[string]int{
-		"exact filters": int(x.exact.next),
+		"exact filters": len(x.exact.parts) * partSize,
 		"nodes":         int(x.wild.nodes.next),
 		"lists":         int(x.rows.lists.next),
 		"groups":        int(x.groups.table.next),
 		"row blocks":    blockBytes(&x.rows.blocks, 16),
-		"texts":         blockBytes(&x.texts.blocks, 1),
+		"texts":         blockBytes(&x.exact.texts.blocks, 1),
 		"levels":        blockBytes(&x.wild.levels.blocks, 1),
 		"names":         blockBytes(&x.groups.names.blocks, 1),
 	}

@@ -11,8 +11,8 @@
 // lie in blocks of bytes, the only row of a filter in its entry, several rows
 // in a block of rows. So a million filters take some sixty bytes each and the
 // garbage collector has nothing to trace. What is unsubscribed goes to free
-// lists and is used again; the hash tables grow and shrink by a bucket at a
-// time. No change takes longer because there are many filters.
+// lists and is used again; the hash tables grow and shrink in small steps, so
+// no change takes longer because there are many filters.
 //
 // Some sets of filters make any structure slow: {a,+} repeated over sixteen
 // levels is 65,536 filters that all have to be tried for a/a/…/a. Match takes
@@ -42,31 +42,22 @@ import (
 
 // Index maps filters to subscribers. Any number of goroutines may use it.
 type Index struct {
-	seed    maphash.Seed
 	changes generations // atomics
 
 	mu     sync.RWMutex // guards the rest
-	exact  table[exact]
-	texts  texts
+	exact  exacts
 	wild   trie
 	rows   rows
 	groups groups
 	size   int
 }
 
-// exact is a filter without wildcards.
-type exact struct {
-	path text
-	cell cell
-}
-
 // NewIndex makes an empty index.
 func NewIndex() *Index {
 	seed := maphash.MakeSeed()
 	return &Index{
-		seed:    seed,
 		changes: generations{seed: seed},
-		texts:   newTexts(),
+		exact:   newExacts(seed),
 		wild:    newTrie(seed),
 		rows:    newRows(),
 		groups:  newGroups(seed),
@@ -140,13 +131,12 @@ func (x *Index) remove(path string, k rowKey) bool {
 		x.wild.prune(n)
 		return true
 	}
-	id := x.findExact(path)
-	if id == 0 || !x.rows.remove(&x.exact.get(id).cell, k) {
+	c := x.exact.find(path)
+	if c == nil || !x.rows.remove(c, k) {
 		return false
 	}
-	if e := x.exact.get(id); e.cell.empty() {
-		x.texts.drop(e.path)
-		x.exact.remove(id)
+	if c.empty() {
+		x.exact.remove(path)
 	}
 	return true
 }
@@ -160,11 +150,7 @@ func (x *Index) lookup(path string) *cell {
 		}
 		return x.wild.cell(n, below)
 	}
-	id := x.findExact(path)
-	if id == 0 {
-		return nil
-	}
-	return &x.exact.get(id).cell
+	return x.exact.find(path)
 }
 
 // place is where the rows of a filter lie, made if it is new.
@@ -172,23 +158,7 @@ func (x *Index) place(path string) *cell {
 	if topic.Wildcard(path) {
 		return x.wild.cell(x.wild.make(path))
 	}
-	id := x.findExact(path)
-	if id == 0 {
-		id = x.exact.add(x.hash(path))
-		x.exact.get(id).path = x.texts.put(path, "")
-	}
-	return &x.exact.get(id).cell
-}
-
-func (x *Index) hash(path string) uint32 { return uint32(maphash.String(x.seed, path)) }
-
-// findExact is the entry of a filter without wildcards, 0 if there is none.
-func (x *Index) findExact(path string) uint32 {
-	id := x.exact.first(x.hash(path))
-	for id != 0 && !x.texts.is(x.exact.get(id).path, path, "") {
-		id = x.exact.after(id)
-	}
-	return id
+	return x.exact.make(path)
 }
 
 // Match appends to rows the subscriptions whose filter matches name, a valid
@@ -206,8 +176,8 @@ func (x *Index) Match(name string, budget int, rows []Row) (out []Row, complete 
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	w := walk{trie: &x.wild, rows: &x.rows, name: name, out: rows, left: max(budget, 0)}
-	if id := x.findExact(name); id != 0 {
-		w.out = w.rows.appendTo(w.out, x.exact.get(id).cell)
+	if c := x.exact.find(name); c != nil {
+		w.out = w.rows.appendTo(w.out, *c)
 	}
 	if !x.wild.empty() {
 		w.from(0, 0, 0)

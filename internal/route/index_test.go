@@ -420,11 +420,11 @@ func TestIndexAgreesWithTheModel(t *testing.T) {
 
 // checkEmpty checks that nothing is held for subscriptions that have gone.
 func checkEmpty(t interface{ Fatalf(string, ...any) }, x *Index) {
-	if x.Len() != 0 || x.Groups() != 0 || x.exact.n != 0 || x.wild.nodes.n != 0 || !x.wild.empty() || x.wild.root.plus != 0 || x.groups.table.n != 0 || len(x.rows.where) != 0 {
+	if x.Len() != 0 || x.Groups() != 0 || x.exact.n != 0 || x.wild.nodes.n != 0 || !x.wild.empty() || x.wild.root.plus != 0 || x.groups.table.n != 0 || len(x.exact.parts) != 1 || len(x.rows.where) != 0 {
 		t.Fatalf("left: %d subscriptions, %d groups, %d exact filters, %d nodes, %d indexed lists", x.Len(), x.Groups(), x.exact.n, x.wild.nodes.n, len(x.rows.where))
 	}
 	lists := int(x.rows.lists.next) - len(x.rows.lists.free)
-	blocks := used(&x.rows.blocks) + used(&x.texts.blocks) + used(&x.wild.levels.blocks) + used(&x.groups.names.blocks)
+	blocks := used(&x.rows.blocks) + used(&x.exact.texts.blocks) + used(&x.wild.levels.blocks) + used(&x.groups.names.blocks)
 	if lists > 1 || blocks > 0 {
 		t.Fatalf("left: %d lists, %d blocks", lists-1, blocks)
 	}

@@ -42,7 +42,7 @@ func (s *slab[T]) give(n uint32) {
 	s.free = append(s.free, n)
 }
 
-const blockPage = 512 // units in a page of small blocks
+const blockPage = 512 // units at most in a page of small blocks
 
 // blocks holds short arrays of T in size classes, four to each doubling, so
 // that a block is at most a quarter larger than asked for. Pages never move
@@ -54,6 +54,8 @@ type blocks[T any] struct {
 }
 
 type class[T any] struct {
+	size  int   // elements of a block
+	shift uint8 // a page has 1<<shift blocks
 	pages [][]T
 	free  []uint32
 	next  uint32
@@ -78,22 +80,21 @@ func (b *blocks[T]) size(c int) int {
 	return (5 + (c-8)%4) << ((c-8)/4 + 1) * b.unit
 }
 
-// perPage is the number of blocks of class c in a page.
-func (b *blocks[T]) perPage(c int) int { return max(1, blockPage*b.unit/b.size(c)) }
-
 // at is block n of class c.
 func (b *blocks[T]) at(c int, n uint32) []T {
-	size, per := b.size(c), b.perPage(c)
-	from := int(n) % per * size
-	return b.classes[c].pages[int(n)/per][from : from+size : from+size]
+	k := &b.classes[c]
+	from := int(n&(1<<k.shift-1)) * k.size
+	return k.pages[n>>k.shift][from : from+k.size : from+k.size]
 }
 
 // take gives out a block of class c, with whatever its last owner left in it.
 func (b *blocks[T]) take(c int) uint32 {
 	for len(b.classes) <= c {
-		b.classes = append(b.classes, class[T]{})
+		size := b.size(len(b.classes))
+		shift := bits.Len(uint(max(1, blockPage*b.unit/size))) - 1
+		b.classes = append(b.classes, class[T]{size: size, shift: uint8(shift)})
 	}
-	k, per := &b.classes[c], b.perPage(c)
+	k := &b.classes[c]
 	n := k.next
 	if last := len(k.free) - 1; last >= 0 {
 		n = k.free[last]
@@ -101,12 +102,12 @@ func (b *blocks[T]) take(c int) uint32 {
 	} else {
 		k.next++
 	}
-	page := int(n) / per
+	page := int(n >> k.shift)
 	if page == len(k.pages) {
 		k.pages = append(k.pages, nil)
 	}
 	if k.pages[page] == nil {
-		k.pages[page] = make([]T, per*b.size(c))
+		k.pages[page] = make([]T, k.size<<k.shift)
 	}
 	return n
 }
@@ -114,7 +115,7 @@ func (b *blocks[T]) take(c int) uint32 {
 // give takes block n of class c back.
 func (b *blocks[T]) give(c int, n uint32) {
 	k := &b.classes[c]
-	if b.perPage(c) == 1 {
+	if k.shift == 0 {
 		k.pages[n] = nil
 	}
 	k.free = append(k.free, n)
