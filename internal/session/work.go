@@ -52,7 +52,11 @@ type frame struct{ at, end, id int }
 
 // Message sets the message that Deliver sends, to several sessions or to one.
 func (w *Work) Message(d *message.Draft, many bool) {
-	w.pub = packet.Publish{Topic: d.Name, Payload: d.Payload, Forward: d.Forward, SubscriptionIDs: w.pub.SubscriptionIDs[:0]}
+	w.set(packet.Publish{Topic: d.Name, Payload: d.Payload, Forward: d.Forward}, many)
+}
+
+func (w *Work) set(p packet.Publish, many bool) {
+	w.pub = p
 	if w.many {
 		w.frames = [2][3][2]frame{}
 		w.buf = w.buf[:0]
@@ -63,7 +67,7 @@ func (w *Work) Message(d *message.Draft, many bool) {
 // kept sets a kept message to be sent.
 func (w *Work) kept(m *message.Message) {
 	w.name = append(w.name[:0], m.Topic...)
-	w.pub = packet.Publish{Topic: w.name, Payload: m.Payload, Forward: m.Forward}
+	w.set(packet.Publish{Topic: w.name, Payload: m.Payload, Forward: m.Forward}, false)
 }
 
 // encoded appends the current message out of the frames, encoding it first if
