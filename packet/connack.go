@@ -44,6 +44,9 @@ func connackSet() propSet {
 func ParseConnack(body []byte, v Version) (Connack, error) {
 	r := reader{b: body}
 	flags := r.byte()
+	if v == V31 {
+		flags = 0 // 3.1, section 3.2: the byte is reserved and not used
+	}
 	if flags > 1 { // [MQTT-3.2.2-1]
 		r.fail("reserved connect acknowledge flags are set")
 	}

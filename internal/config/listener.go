@@ -154,8 +154,7 @@ func parseURL(text string) (Listener, []problem) {
 	}
 	u, err := url.Parse(text)
 	if err != nil {
-		var why *url.Error
-		if errors.As(err, &why) {
+		if why, ok := errors.AsType[*url.Error](err); ok {
 			err = why.Err
 		}
 		return Listener{}, []problem{{"", fmt.Sprintf("%q is no URL: %v", text, err)}}

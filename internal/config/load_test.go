@@ -22,7 +22,7 @@ func TestLoadNamesTheFile(t *testing.T) {
 	path := write(t, "node: a\nlimits:\n  packet: \"1GB\"\nx: 1\n")
 	_, err := Load(path)
 	mistakesOf(t, err)
-	want := path + ":3: limits.packet: 1000000000 is above 256MiB\n" + path + ":4: x: unknown key: the keys here are "
+	want := path + ":3: limits.packet: 1GB is above 256MiB\n" + path + ":4: x: unknown key: the keys here are "
 	if !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("err = %v\nwant it to begin with %s", err, want)
 	}
@@ -38,6 +38,11 @@ func TestLoadWithoutAFileSaysWhatToDo(t *testing.T) {
 	_, err = Load(t.TempDir())
 	mistakesOf(t, err)
 	if !strings.HasSuffix(err.Error(), "the file cannot be read: is a directory") {
+		t.Errorf("err = %v", err)
+	}
+	_, err = Load(write(t, strings.Repeat("# padding\n", 1<<17)))
+	mistakesOf(t, err)
+	if !strings.HasSuffix(err.Error(), "the file is larger than 1MiB: this is no configuration") {
 		t.Errorf("err = %v", err)
 	}
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -17,13 +18,12 @@ import (
 // are taken from the folder it lies in, whatever the working directory is. Its
 // error is an *Error with every mistake.
 func Load(path string) (*Config, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, asError(path, []Mistake{{Text: unreadable(err)}})
+	text, mistake := read(path)
+	if mistake != "" {
+		return nil, asError(path, []Mistake{{Text: mistake}})
 	}
 	c, err := Parse(text)
-	var wrong *Error
-	if errors.As(err, &wrong) {
+	if wrong, ok := errors.AsType[*Error](err); ok {
 		wrong.File = path
 	}
 	if err != nil {
@@ -33,12 +33,30 @@ func Load(path string) (*Config, error) {
 	return c, nil
 }
 
+// read returns the text of the file, or what is wrong with it. The bound keeps
+// a path that names something else, such as a disk image, from being taken in.
+func read(path string) (text []byte, mistake string) {
+	const most = 1 << 20
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	defer file.Close()
+	text, err = io.ReadAll(io.LimitReader(file, most+1))
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	if len(text) > most {
+		return nil, "the file is larger than 1MiB: this is no configuration"
+	}
+	return text, ""
+}
+
 func unreadable(err error) string {
 	if errors.Is(err, fs.ErrNotExist) {
 		return "there is no such file: create it, or start without --config"
 	}
-	var why *fs.PathError
-	if errors.As(err, &why) {
+	if why, ok := errors.AsType[*fs.PathError](err); ok {
 		err = why.Err
 	}
 	return "the file cannot be read: " + err.Error()

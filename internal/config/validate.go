@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -44,10 +45,8 @@ func (k *check) add(key, format string, args ...any) {
 }
 
 func (k *check) oneOf(key, value string, allowed ...string) {
-	for _, a := range allowed {
-		if value == a {
-			return
-		}
+	if slices.Contains(allowed, value) {
+		return
 	}
 	if near := nearest(value, allowed); near != "" {
 		k.add(key, "%q is unknown: did you mean %s?", value, near)
