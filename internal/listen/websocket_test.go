@@ -126,15 +126,11 @@ func TestPingsAreAnsweredBetweenFragments(t *testing.T) {
 		}
 		data, pongs := "", ""
 		for len(data) < 3 || pongs == "" {
-			frame, err := ws.ReadFrame(f.br)
-			if err != nil {
-				t.Fatal(err)
-			}
-			switch frame.Header.OpCode {
-			case ws.OpPong:
-				pongs += string(frame.Payload)
-			case ws.OpBinary:
-				data += string(frame.Payload)
+			op, body := f.frame(t)
+			if op == ws.OpPong {
+				pongs += body
+			} else {
+				data += body
 			}
 		}
 		if data != "\x10ab" || pongs != "are you there" {
@@ -162,19 +158,12 @@ func TestAFloodOfPingsIsNotKept(t *testing.T) {
 		}
 		pongs := 0
 		for {
-			h, err := ws.ReadHeader(f.br)
-			if err != nil {
-				t.Fatal(err)
-			}
-			body := make([]byte, h.Length)
-			if _, err := io.ReadFull(f.br, body); err != nil {
-				t.Fatal(err)
-			}
-			if h.OpCode != ws.OpPong {
+			op, body := f.frame(t)
+			if op != ws.OpPong {
 				continue
 			}
 			pongs++
-			if string(body) == "last" {
+			if body == "last" {
 				break
 			}
 		}
