@@ -178,5 +178,5 @@ func (g *greeter) left(err error) {
 		g.settle()
 		return
 	}
-	g.report(ReasonClosedEarly, fmt.Sprintf("the client closed before its CONNECT packet (%v): a port check, or a client that gave up", err))
+	_ = g.report(ReasonClosedEarly, fmt.Sprintf("the client closed before its CONNECT packet (%v): a port check, or a client that gave up", err))
 }

@@ -102,6 +102,9 @@ func (s *secure) Data(l loop.Local, b []byte) int {
 	s.pump(l)
 	n := len(b) - len(s.pipe.now)
 	s.pipe.now = nil
+	if s.ended.Load() {
+		return len(b)
+	}
 	s.resumeRaw(l) // the handler may have paused and resumed
 	return n
 }

@@ -112,10 +112,10 @@ func (w *webSocket) fail(code ws.StatusCode, detail string) {
 }
 
 func (w *webSocket) control(op ws.OpCode, body []byte) {
-	switch op {
-	case ws.OpPing:
+	if op == ws.OpPing {
 		w.answer(body)
-	case ws.OpClose:
+	}
+	if op == ws.OpClose {
 		w.closed(body)
 	}
 }
