@@ -20,5 +20,7 @@ func Checks() []Check {
 		disconnectChecks(),
 		webSocketChecks(),
 		sharedChecks(),
+		peerChecks(),
+		mqtt31Checks(),
 	)
 }

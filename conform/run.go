@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"net"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -77,6 +79,9 @@ func Run(ctx context.Context, o Options) ([]Result, error) {
 		return nil, err
 	}
 	o = o.filled()
+	if err := answers(ctx, o); err != nil {
+		return nil, err
+	}
 	token := strings.ToLower(rand.Text()[:5])
 	var alone, together []int
 	for i := range lines {
@@ -99,6 +104,16 @@ func Run(ctx context.Context, o Options) ([]Result, error) {
 	}
 	sideBySide(o.Parallel, together, one)
 	return lines, nil
+}
+
+// answers reports that nobody listens at the address, once and not per check.
+func answers(ctx context.Context, o Options) error {
+	d := net.Dialer{Timeout: o.Wait}
+	conn, err := d.DialContext(ctx, "tcp", o.Addr)
+	if err != nil {
+		return fmt.Errorf("no broker at %s: %w", o.Addr, err)
+	}
+	return conn.Close()
 }
 
 func sideBySide(n int, work []int, do func(int)) {
@@ -169,6 +184,7 @@ func runOne(ctx context.Context, o Options, c Check, prefix string, line *Result
 	line.Took = time.Since(start)
 	line.Notes = t.notes
 	line.Failures = t.failures
+	slices.Sort(line.Failures) // the cases of a check come in any order
 	line.Outcome = Pass
 	if t.unseen != "" {
 		line.Outcome, line.Why = Unseen, t.unseen
