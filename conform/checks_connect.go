@@ -1,6 +1,9 @@
 package conform
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 func connectChecks() []Check {
 	return []Check{
@@ -111,7 +114,7 @@ func (c *client) unsupported() {
 		c.level = 4
 	}
 	p, err := c.read(c.t.opts.Wait)
-	if err == errClosed {
+	if errors.Is(err, errClosed) {
 		return
 	}
 	if p == nil || p.kind != kConnack || p.code != oldBadVersion && p.code != unsupportedVersion {
@@ -280,6 +283,14 @@ func deformedConnect(t *T) {
 	cut := func(n int) []byte { return frame(0x10, body[:n]) }
 	for name, packet := range map[string][]byte{
 		"empty": {0x10, 0x00}, "ends in the protocol name": cut(4), "ends after the protocol name": cut(6),
+	} {
+		t.try(name, func() {
+			c := t.dial()
+			c.send(packet)
+			c.refusedEarly(malformed, protocolError)
+		})
+	}
+	for name, packet := range map[string][]byte{
 		"ends after the flags": cut(8), "ends in the keep alive": cut(9), "ends in the identifier": cut(len(body) - 1),
 		"a byte too many": frame(0x10, body, []byte{0}),
 	} {
@@ -385,9 +396,9 @@ func nothingAfterRejection(t *T) {
 			c := t.dial()
 			c.send(packet, message)
 			for {
-				if _, err := c.read(t.opts.Wait); err == errClosed {
+				if _, err := c.read(t.opts.Wait); errors.Is(err, errClosed) {
 					break
-				} else if err == errQuiet {
+				} else if errors.Is(err, errQuiet) {
 					c.fail("closed connection", nil, err)
 				}
 			}

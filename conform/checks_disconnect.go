@@ -1,5 +1,7 @@
 package conform
 
+import "errors"
+
 func disconnectChecks() []Check {
 	return []Check{
 		v4("MQTT-3.14.4-1", "The broker closes the connection after DISCONNECT, if the client does not.", func(t *T) { t.connect("c").leave() }),
@@ -47,7 +49,7 @@ func disconnectCodes(t *T) {
 	c.send(disconnect(5, 0x55, nil))
 	for {
 		got, err := c.read(t.opts.Wait)
-		if err == errClosed {
+		if errors.Is(err, errClosed) {
 			break
 		}
 		if err != nil || got.kind != kDisconnect {

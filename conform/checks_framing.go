@@ -65,7 +65,7 @@ func wrongFlags(t *T) {
 		p[0] |= 1
 		c := t.dial()
 		c.send(p)
-		c.refused(malformed, protocolError)
+		c.refusedEarly(malformed, protocolError)
 	})
 	topic := t.topic("flags")
 	for name, packet := range map[string][]byte{

@@ -1,6 +1,9 @@
 package conform
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // mqtt31Checks are for MQTT 3.1: protocol name MQIsdp, level 3.
 func mqtt31Checks() []Check {
@@ -40,7 +43,7 @@ func nameAndLevel(t *T) {
 				c.level = 5
 			}
 			got, err := c.read(t.opts.Wait)
-			if err == errClosed {
+			if errors.Is(err, errClosed) {
 				return
 			}
 			if got == nil || got.kind != kConnack || got.code == 0 {

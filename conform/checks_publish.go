@@ -1,6 +1,7 @@
 package conform
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -168,7 +169,7 @@ func (c *client) copies() []*packet {
 	for {
 		if len(c.held) == 0 {
 			p, err := c.read(c.t.opts.Quiet)
-			if err == errQuiet {
+			if errors.Is(err, errQuiet) {
 				return out
 			}
 			if err != nil || p.kind != kPublish {
@@ -184,7 +185,7 @@ func forbiddenPublish(t *T) {
 	c := t.connect("c")
 	c.send(publish{topic: "$SYS/conform/" + t.prefix, payload: "x", qos: 1, id: 7}.bytes(t.level))
 	p, err := c.read(t.opts.Wait)
-	if err == errClosed {
+	if errors.Is(err, errClosed) {
 		return
 	}
 	if err != nil || p.kind != kPuback || p.id != 7 {

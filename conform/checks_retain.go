@@ -1,6 +1,9 @@
 package conform
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 func retainChecks() []Check {
 	return []Check{
@@ -77,7 +80,7 @@ func retainedQoS0(t *T) {
 	c := t.connect("c")
 	c.subscribe(topic, 1)
 	p, err := c.read(t.opts.Quiet)
-	if err == errQuiet {
+	if errors.Is(err, errQuiet) {
 		t.note("the broker did not keep the retained QoS 0 message")
 		return
 	}

@@ -1,10 +1,13 @@
 package conform
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 func sharedChecks() []Check {
 	return []Check{
-		v5("MQTT-4.8.2-1", "$share without a name, or with an empty one, is refused; $share/name/filter is granted.", shareNames),
+		v5("MQTT-4.8.2-1", "$share/ without a name, or with an empty one, is refused; $share/name/filter is granted.", shareNames),
 		v5("MQTT-4.8.2-2", "A share name with a wildcard, or without a filter after it, is refused.", shareNames),
 		v5("MQTT-4.8.2-3", "A member that was granted QoS 0, 1 or 2 gets messages at no more than that.", sharedQoS),
 		v5("MQTT-4.8.2-4", "A QoS 2 delivery that broke off is finished to the same member when it returns, and to no other.", sharedResumes),
@@ -15,7 +18,7 @@ func sharedChecks() []Check {
 
 func shareNames(t *T) {
 	for _, name := range []string{
-		"$share", "$share/", "$share//a", "$share/" + t.prefix, "$share/" + t.prefix + "/", "$share/a+/" + t.prefix,
+		"$share/", "$share//a", "$share/" + t.prefix, "$share/" + t.prefix + "/", "$share/a+/" + t.prefix,
 		"$share/#/" + t.prefix, "$share/+/" + t.prefix, "$share/g/a#", "$share/g/a/#/b",
 	} {
 		t.try(name, func() { filterRefused(t, name, 1) })
@@ -52,7 +55,7 @@ func (t *T) pair(topic string, qos byte) (chosen, other *client, got *packet) {
 	for range 10 {
 		for i, c := range members {
 			p, err := c.read(t.opts.Quiet)
-			if err == errQuiet {
+			if errors.Is(err, errQuiet) {
 				continue
 			}
 			if err != nil || p.kind != kPublish {

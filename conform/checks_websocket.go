@@ -1,6 +1,7 @@
 package conform
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 )
@@ -45,7 +46,7 @@ func closesOnText(c *client) {
 	if err == nil && p.kind == kDisconnect {
 		p, err = c.read(c.t.opts.Wait)
 	}
-	if err != errClosed {
+	if !errors.Is(err, errClosed) {
 		c.fail("closed connection after a text frame", p, err)
 	}
 }

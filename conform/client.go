@@ -232,6 +232,19 @@ func (c *client) refused(codes ...byte) {
 	c.closed()
 }
 
+// refusedEarly is refused for a packet that may be given up before the broker
+// knows that the client speaks 5.0; no code is asked for then.
+func (c *client) refusedEarly(codes ...byte) {
+	p, err := c.read(c.t.opts.Wait)
+	if errors.Is(err, errClosed) {
+		return
+	}
+	if c.level < 5 || err != nil || p.kind != kConnack || !slices.Contains(codes, p.code) {
+		c.fail("closed connection", p, err)
+	}
+	c.closed()
+}
+
 func (c *client) bareClose(want string) {
 	if c.t.opts.Codes {
 		c.fail(want, nil, errClosed)
