@@ -1,0 +1,153 @@
+// Package config holds what Fantail can be told: one plain struct that the
+// YAML file, the command line and an embedding program fill in alike.
+//
+// A zero field means its default, so Config{} is a complete configuration and
+// an embedder writes only what differs. A file is read by walking its syntax
+// tree beside the struct: every key that the struct does not have, every value
+// of the wrong kind and every value out of its range becomes one Mistake with
+// its line, and all of them are reported together. Nothing here opens a
+// listener or a certificate; a value that parses may still fail there.
+package config
+
+import "time"
+
+// Config is everything a broker can be told before it starts.
+type Config struct {
+	// Node names this broker in $SYS/brokers/<node>.
+	Node string `yaml:"node"`
+	// Listeners are the addresses to serve. nil means the defaults; an empty
+	// list that is not nil means none, for a broker used only in process.
+	Listeners []Listener `yaml:"listeners"`
+	// Data is the folder that belongs to this broker alone. Empty: none.
+	Data string `yaml:"data"`
+	// Durability says what an acknowledgement promises: DurabilityMemory.
+	Durability string `yaml:"durability"`
+	Auth       Auth   `yaml:"auth"`
+	Limits     Limits `yaml:"limits"`
+	// Shared chooses the member of a shared subscription that gets a message.
+	Shared string `yaml:"shared"`
+	Log    Log    `yaml:"log"`
+	// SysInterval is the time between two refreshes of $SYS/broker. Below 0:
+	// never (written 0 in the file).
+	SysInterval time.Duration `yaml:"sys_interval"`
+	Loop        Loop          `yaml:"loop"`
+	// ServerReference names another server to MQTT 5 clients that are sent
+	// away [MQTT-3.2.2-19].
+	ServerReference string `yaml:"server_reference"`
+	// ResponseInformation is the topic prefix told to MQTT 5 clients that ask
+	// where their answers may go (3.2.2.3.15).
+	ResponseInformation string `yaml:"response_information"`
+}
+
+// Auth says who may connect.
+type Auth struct {
+	// Anonymous says from where a client without an account is let in.
+	Anonymous string `yaml:"anonymous"`
+	// Users are checked for user name and password and for SCRAM-SHA-256.
+	Users []User `yaml:"users"`
+}
+
+// User is an account.
+type User struct {
+	Name     string `yaml:"name"`
+	Password string `yaml:"password"`
+}
+
+// String names the user and hides the password from logs.
+func (u User) String() string { return u.Name }
+
+// Limits bound what one client, one message and the whole broker may cost.
+type Limits struct {
+	// Packet is the largest packet taken in, and what is announced as Maximum
+	// Packet Size.
+	Packet Size `yaml:"packet"`
+	// ConnectTimeout is how long a new connection may take to send CONNECT.
+	ConnectTimeout time.Duration `yaml:"connect_timeout"`
+	// KeepAliveMax is announced as Server Keep Alive to clients that ask for
+	// more, or for none. 0: what the client asks for.
+	KeepAliveMax time.Duration `yaml:"keep_alive_max"`
+	// ReceiveMaximum is how many QoS 1 and 2 messages a client may have open
+	// towards the broker.
+	ReceiveMaximum int `yaml:"receive_maximum"`
+	// TopicAliasMaximum is how many topic aliases a client may use. Below 0:
+	// none (written 0 in the file).
+	TopicAliasMaximum int `yaml:"topic_alias_maximum"`
+	// InFlight is how many QoS 1 and 2 messages the broker has open towards a
+	// client that does not ask for fewer.
+	InFlight int `yaml:"in_flight"`
+	// QueueMessages and QueueBytes bound what waits for one session.
+	QueueMessages int  `yaml:"queue_messages"`
+	QueueBytes    Size `yaml:"queue_bytes"`
+	// PendingBytes bounds the encoded bytes that wait for one slow client.
+	PendingBytes Size `yaml:"pending_bytes"`
+	// TopicLevels bounds the levels of a topic name and of a topic filter.
+	TopicLevels int `yaml:"topic_levels"`
+	// Subscriptions bounds the subscriptions of one session, and
+	// WildcardSubscriptions those of them that have a wildcard.
+	Subscriptions         int `yaml:"subscriptions"`
+	WildcardSubscriptions int `yaml:"wildcard_subscriptions"`
+	// MatchNodes bounds the nodes of the filter trie that one publish visits.
+	MatchNodes int `yaml:"match_nodes"`
+	// SessionExpiryMax caps the Session Expiry Interval. 0: no cap.
+	SessionExpiryMax time.Duration `yaml:"session_expiry_max"`
+	// Connections bounds the clients connected at a time. 0: no bound.
+	Connections int `yaml:"connections"`
+	// RetainedMessages and RetainedBytes bound what the broker retains.
+	RetainedMessages int  `yaml:"retained_messages"`
+	RetainedBytes    Size `yaml:"retained_bytes"`
+}
+
+// Log says what is written to standard error, and how.
+type Log struct {
+	Level  string `yaml:"level"`
+	Format string `yaml:"format"`
+}
+
+// Loop says what moves the bytes.
+type Loop struct {
+	// Transport is TransportAuto, TransportEpoll or TransportPortable.
+	Transport string `yaml:"transport"`
+	// Loops is the number of event loops. 0: by the number of cores.
+	Loops int `yaml:"loops"`
+}
+
+// What Durability may be. DurabilityFsync is known and refused until there is
+// a store to keep its promise.
+const (
+	DurabilityMemory = "memory"
+	DurabilityFsync  = "fsync"
+)
+
+// From where an anonymous client is let in.
+const (
+	AnonymousLoopback = "loopback"
+	AnonymousAlways   = "always"
+	AnonymousNever    = "never"
+)
+
+// How a shared subscription chooses a member.
+const (
+	SharedRoundRobin   = "round_robin"
+	SharedRandom       = "random"
+	SharedSticky       = "sticky"
+	SharedHashClientID = "hash_clientid"
+	SharedHashTopic    = "hash_topic"
+)
+
+// What the log may contain and look like.
+const (
+	LevelDebug = "debug"
+	LevelInfo  = "info"
+	LevelWarn  = "warn"
+	LevelError = "error"
+
+	FormatText = "text"
+	FormatJSON = "json"
+)
+
+// What may move the bytes.
+const (
+	TransportAuto     = "auto"
+	TransportEpoll    = "epoll"
+	TransportPortable = "portable"
+)

@@ -1,0 +1,82 @@
+package config
+
+import (
+	"cmp"
+	"time"
+)
+
+// Defaults is the configuration of a broker that was told nothing.
+func Defaults() Config {
+	return Config{
+		Node: "fantail",
+		Listeners: []Listener{
+			{Scheme: SchemeTCP, Address: "0.0.0.0:1883"},
+			{Scheme: SchemeHTTP, Address: "127.0.0.1:18083"},
+		},
+		Durability:  DurabilityMemory,
+		Auth:        Auth{Anonymous: AnonymousLoopback},
+		Limits:      defaultLimits(),
+		Shared:      SharedRoundRobin,
+		Log:         Log{Level: LevelInfo, Format: FormatText},
+		SysInterval: 10 * time.Second,
+		Loop:        Loop{Transport: TransportAuto},
+	}
+}
+
+func defaultLimits() Limits {
+	return Limits{
+		Packet:                1 * MiB,
+		ConnectTimeout:        10 * time.Second,
+		ReceiveMaximum:        100,
+		TopicAliasMaximum:     64,
+		InFlight:              32,
+		QueueMessages:         100_000,
+		QueueBytes:            64 * MiB,
+		PendingBytes:          4 * MiB,
+		TopicLevels:           128,
+		Subscriptions:         10_000,
+		WildcardSubscriptions: 1_000,
+		MatchNodes:            20_000,
+		RetainedMessages:      1_000_000,
+		RetainedBytes:         1 * GiB,
+	}
+}
+
+// WithDefaults returns c with the default in each field that is zero. It may
+// be called on its own result and on what Load returned.
+func (c Config) WithDefaults() Config {
+	d := Defaults()
+	c.Node = cmp.Or(c.Node, d.Node)
+	if c.Listeners == nil {
+		c.Listeners = d.Listeners
+	}
+	c.Listeners = listenersWithDefaults(c.Listeners)
+	c.Durability = cmp.Or(c.Durability, d.Durability)
+	c.Auth.Anonymous = cmp.Or(c.Auth.Anonymous, d.Auth.Anonymous)
+	c.Limits = c.Limits.withDefaults()
+	c.Shared = cmp.Or(c.Shared, d.Shared)
+	c.Log.Level = cmp.Or(c.Log.Level, d.Log.Level)
+	c.Log.Format = cmp.Or(c.Log.Format, d.Log.Format)
+	c.SysInterval = cmp.Or(c.SysInterval, d.SysInterval)
+	c.Loop.Transport = cmp.Or(c.Loop.Transport, d.Loop.Transport)
+	return c
+}
+
+func (l Limits) withDefaults() Limits {
+	d := defaultLimits()
+	l.Packet = cmp.Or(l.Packet, d.Packet)
+	l.ConnectTimeout = cmp.Or(l.ConnectTimeout, d.ConnectTimeout)
+	l.ReceiveMaximum = cmp.Or(l.ReceiveMaximum, d.ReceiveMaximum)
+	l.TopicAliasMaximum = cmp.Or(l.TopicAliasMaximum, d.TopicAliasMaximum)
+	l.InFlight = cmp.Or(l.InFlight, d.InFlight)
+	l.QueueMessages = cmp.Or(l.QueueMessages, d.QueueMessages)
+	l.QueueBytes = cmp.Or(l.QueueBytes, d.QueueBytes)
+	l.PendingBytes = cmp.Or(l.PendingBytes, d.PendingBytes)
+	l.TopicLevels = cmp.Or(l.TopicLevels, d.TopicLevels)
+	l.Subscriptions = cmp.Or(l.Subscriptions, d.Subscriptions)
+	l.WildcardSubscriptions = cmp.Or(l.WildcardSubscriptions, d.WildcardSubscriptions)
+	l.MatchNodes = cmp.Or(l.MatchNodes, d.MatchNodes)
+	l.RetainedMessages = cmp.Or(l.RetainedMessages, d.RetainedMessages)
+	l.RetainedBytes = cmp.Or(l.RetainedBytes, d.RetainedBytes)
+	return l
+}

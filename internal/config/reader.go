@@ -1,0 +1,268 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+// reader carries the values of a syntax tree into a Config. The decoder of
+// the YAML library stops at the first mistake and forgets the lines; this
+// walk goes on and keeps them, for the checks that come after.
+type reader struct {
+	lines    map[string]int  // of each key that was written
+	broken   map[string]bool // listeners that could not be read
+	mistakes []Mistake
+}
+
+// add reports a mistake at the line of the key, or of the nearest key around
+// it that has one.
+func (r *reader) add(key, format string, args ...any) {
+	r.mistakes = append(r.mistakes, Mistake{Line: r.line(key), Key: key, Text: fmt.Sprintf(format, args...)})
+}
+
+// addOnce reports a mistake unless the key has one: a value that could not be
+// read is not also out of range.
+func (r *reader) addOnce(key, text string) {
+	item, _, _ := strings.Cut(key, "].")
+	has := func(m Mistake) bool { return m.Key == key }
+	if !r.broken[strings.TrimSuffix(item, "]")+"]"] && !slices.ContainsFunc(r.mistakes, has) {
+		r.add(key, "%s", text)
+	}
+}
+
+func (r *reader) line(key string) int {
+	for key != "" {
+		if line, ok := r.lines[key]; ok {
+			return line
+		}
+		key = key[:max(0, strings.LastIndexAny(key, ".["))]
+	}
+	return 0
+}
+
+// mapping reads a map into the struct that into points to.
+func (r *reader) mapping(node ast.Node, path string, into any) {
+	pairs, ok := node.(ast.MapNode)
+	if !ok {
+		r.addAt(node, path, "here go keys and values, such as %s", strings.Join(keysOf(into), ", "))
+		return
+	}
+	fields := fieldsOf(into)
+	for entries := pairs.MapRange(); entries.Next(); {
+		name, key := entries.Key(), ""
+		if name.IsMergeKey() {
+			r.addAt(name, path, "merge keys are not read here: write the values out")
+			continue
+		}
+		key = name.GetToken().Value
+		full := join(path, key)
+		field, known := fields[key]
+		if !known {
+			r.addAt(name, full, "%s", r.unknownKey(path, key, keysOf(into)))
+			continue
+		}
+		if line, twice := r.lines[full]; twice {
+			r.addAt(name, full, "is written twice, first in line %d", line)
+			continue
+		}
+		r.lines[full] = lineOf(name)
+		r.value(entries.Value(), full, field)
+	}
+}
+
+// addAt reports a mistake at a node.
+func (r *reader) addAt(node ast.Node, key, format string, args ...any) {
+	r.mistakes = append(r.mistakes, Mistake{Line: lineOf(node), Key: key, Text: fmt.Sprintf(format, args...)})
+}
+
+// unknownKey says where the key that was meant is: in this map by a similar
+// name, or elsewhere by the same.
+func (r *reader) unknownKey(path, key string, here []string) string {
+	if near := nearest(key, here); near != "" {
+		return "unknown key: did you mean " + join(path, near) + "?"
+	}
+	for _, section := range []struct {
+		name, where string
+		keys        []string
+	}{
+		{"", " at the top level", keysOf(Config{})},
+		{"auth", "", keysOf(Auth{})},
+		{"limits", "", keysOf(Limits{})},
+		{"log", "", keysOf(Log{})},
+		{"loop", "", keysOf(Loop{})},
+	} {
+		if slices.Contains(section.keys, key) {
+			return "unknown key: did you mean " + join(section.name, key) + section.where + "?"
+		}
+	}
+	return "unknown key: the keys here are " + strings.Join(here, ", ")
+}
+
+func (r *reader) value(node ast.Node, path string, into any) {
+	switch node.(type) {
+	case nil, *ast.NullNode: // a key with nothing after it is left out
+		return
+	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode:
+		r.addAt(node, path, "anchors, aliases and tags are not read here: write the value out")
+		return
+	}
+	switch into := into.(type) {
+	case *[]Listener:
+		*into = nil
+		r.sequence(node, path, func(node ast.Node, path string) {
+			*into = append(*into, Listener{})
+			r.listener(node, path, &(*into)[len(*into)-1])
+		})
+	case *[]User:
+		r.sequence(node, path, func(node ast.Node, path string) {
+			*into = append(*into, User{})
+			r.mapping(node, path, &(*into)[len(*into)-1])
+		})
+	case *Auth, *Limits, *Log, *Loop:
+		r.mapping(node, path, into)
+	default:
+		r.scalar(node, path, into)
+	}
+}
+
+func (r *reader) sequence(node ast.Node, path string, item func(ast.Node, string)) {
+	list, ok := node.(*ast.SequenceNode)
+	if !ok {
+		r.addAt(node, path, "here goes a list: write each item on a line of its own that begins with -")
+		return
+	}
+	for i, value := range list.Values {
+		key := fmt.Sprintf("%s[%d]", path, i)
+		r.lines[key] = lineOf(value)
+		item(value, key)
+	}
+}
+
+// listener reads one written as a URL, or as a map of url and options.
+func (r *reader) listener(node ast.Node, path string, into *Listener) {
+	if _, isMap := node.(ast.MapNode); !isMap {
+		var text string
+		r.scalar(node, path, &text)
+		r.listenerURL(text, path, path, into)
+		return
+	}
+	var written struct {
+		URL      string `yaml:"url"`
+		Listener `yaml:",inline"`
+	}
+	r.mapping(node, path, &written)
+	if written.URL == "" {
+		r.addOnce(path+".url", "is missing: write a URL such as tcp://0.0.0.0:1883")
+		r.broken[path] = true
+		return
+	}
+	r.listenerURL(written.URL, path, path+".url", into)
+	into.override(written.Listener)
+}
+
+// listenerURL reads the URL that was written at the key, for the listener at
+// the path.
+func (r *reader) listenerURL(text, path, key string, into *Listener) {
+	if text == "" {
+		r.addOnce(key, "is empty: write a URL such as tcp://0.0.0.0:1883")
+		r.broken[path] = true
+		return
+	}
+	l, problems := parseURL(text)
+	for _, p := range problems {
+		r.add(key, "%s", p.sentence())
+	}
+	r.broken[path] = len(problems) > 0
+	*into = l
+}
+
+// override takes the options of a map before those of its URL.
+func (l *Listener) override(options Listener) {
+	for key, value := range map[*string]string{
+		&l.Cert: options.Cert, &l.Key: options.Key, &l.ClientCA: options.ClientCA,
+		&l.ClientCert: options.ClientCert, &l.MinVersion: options.MinVersion,
+	} {
+		if value != "" {
+			*key = value
+		}
+	}
+	l.ProxyProtocol = l.ProxyProtocol || options.ProxyProtocol
+}
+
+func (r *reader) scalar(node ast.Node, path string, into any) {
+	text, ok := textOf(node)
+	if !ok {
+		r.addAt(node, path, "here goes a single value")
+		return
+	}
+	if err := setScalar(into, text); err != nil {
+		r.addAt(node, path, "%v", err)
+	}
+}
+
+// setScalar reads the text into what into points to.
+func setScalar(into any, text string) error {
+	var err error
+	switch into := into.(type) {
+	case *string:
+		*into = text
+	case *bool:
+		if text != "true" && text != "false" {
+			return fmt.Errorf("%q is neither true nor false", text)
+		}
+		*into = text == "true"
+	case *int:
+		if *into, err = strconv.Atoi(text); err != nil {
+			return fmt.Errorf("%q is not a whole number", text)
+		}
+	case *Size:
+		*into, err = ParseSize(text)
+	case *time.Duration:
+		*into, err = parseDuration(text)
+	}
+	return err
+}
+
+func parseDuration(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if err == nil {
+		return d, nil
+	}
+	if _, err := strconv.Atoi(text); err == nil {
+		return 0, fmt.Errorf("%q has no unit: write %ss for seconds", text, text)
+	}
+	return 0, fmt.Errorf("%q is no time: write a number and a unit, such as 10s, 5m or 1h30m", text)
+}
+
+// textOf is the text of a node that holds a single value, as it was written:
+// a password 007 stays one.
+func textOf(node ast.Node) (string, bool) {
+	switch node := node.(type) {
+	case *ast.LiteralNode:
+		return node.Value.Value, true
+	case *ast.StringNode:
+		return node.Value, true
+	case *ast.BoolNode, *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
+		return node.GetToken().Value, true
+	}
+	return "", false
+}
+
+func lineOf(node ast.Node) int {
+	if node == nil || node.GetToken() == nil || node.GetToken().Position == nil {
+		return 0
+	}
+	return node.GetToken().Position.Line
+}
+
+func join(path, key string) string {
+	if path == "" {
+		return key
+	}
+	return path + "." + key
+}

@@ -1,0 +1,192 @@
+package session
+
+import "github.com/fantail-mqtt/fantail/packet"
+
+// Puback takes in a PUBACK: the QoS 1 message is done, whatever its code
+// [MQTT-4.4.0-2].
+func (s *Session) Puback(w *Work, a *packet.Ack) error {
+	i := s.lookup(a.ID)
+	if i < 0 {
+		return nil // of an earlier connection; nothing waits for it
+	}
+	if s.out.window[i].QoS != 1 {
+		return packet.Refuse(packet.ProtocolError, "PUBACK for a QoS 2 message")
+	}
+	s.finish(w, i)
+	return nil
+}
+
+// Pubrec takes in a PUBREC: the client has the QoS 2 message, or refuses it.
+func (s *Session) Pubrec(w *Work, a *packet.Ack) error {
+	i := s.lookup(a.ID)
+	if i < 0 {
+		if !a.Code.Failed() {
+			s.pubrel(w, a.ID, packet.PacketIdentifierNotFound)
+		}
+		return nil
+	}
+	it := &s.out.window[i]
+	if it.QoS != 2 {
+		return packet.Refuse(packet.ProtocolError, "PUBREC for a QoS 1 message")
+	}
+	if a.Code.Failed() { // [MQTT-4.4.0-2]
+		s.finish(w, i)
+		return nil
+	}
+	if !it.Released {
+		it.Released, it.Message = true, nil
+		s.change(w, Change{Kind: Release, Item: Item{Seq: it.Seq, ID: it.ID}})
+	}
+	s.pubrel(w, a.ID, packet.Success)
+	return nil
+}
+
+// Pubcomp takes in a PUBCOMP: the QoS 2 message is done.
+func (s *Session) Pubcomp(w *Work, a *packet.Ack) error {
+	i := s.lookup(a.ID)
+	if i < 0 {
+		return nil
+	}
+	if !s.out.window[i].Released {
+		return packet.Refuse(packet.ProtocolError, "PUBCOMP before PUBREC")
+	}
+	s.finish(w, i)
+	return nil
+}
+
+func (s *Session) lookup(id uint16) int {
+	if s.out == nil {
+		return -1
+	}
+	return s.inFlight(id)
+}
+
+// finish ends the i-th message of the window and fills the room it leaves.
+func (s *Session) finish(w *Work, i int) {
+	s.change(w, Change{Kind: Finish, Item: Item{Seq: s.out.window[i].Seq}})
+	s.out.remove(i)
+	s.Drain(w)
+}
+
+func (s *Session) pubrel(w *Work, id uint16, code packet.Code) {
+	w.Out = packet.AppendAck(w.Out, packet.PUBREL, &packet.Ack{ID: id, Code: code}, s.Version, 0)
+}
+
+// --- incoming ---
+
+// incoming is what a client's own messages leave behind.
+type incoming struct {
+	open    map[uint16]struct{} // QoS 2 packet identifiers between PUBLISH and PUBREL
+	aliases []string            // by topic alias - 1
+}
+
+func (in *incoming) forgetAliases() {
+	if in != nil {
+		in.aliases = nil
+	}
+}
+
+func (s *Session) incoming() *incoming {
+	if s.inbox == nil {
+		s.inbox = &incoming{}
+	}
+	return s.inbox
+}
+
+// Topic puts the topic that an alias stands for into p, or remembers the
+// alias (5.0, section 3.3.2.3.4).
+func (s *Session) Topic(w *Work, p *packet.Publish) error {
+	if p.Alias == 0 {
+		if len(p.Topic) == 0 {
+			return packet.Refuse(packet.ProtocolError, "PUBLISH without a topic")
+		}
+		return nil
+	}
+	if p.Alias > w.Limits.TopicAliasMaximum { // [MQTT-3.3.2-9]
+		return packet.Refuse(packet.TopicAliasInvalid, "topic alias is above the topic alias maximum")
+	}
+	in := s.incoming()
+	i := int(p.Alias) - 1
+	if len(p.Topic) > 0 {
+		for len(in.aliases) <= i {
+			in.aliases = append(in.aliases, "")
+		}
+		if in.aliases[i] != string(p.Topic) {
+			in.aliases[i] = string(p.Topic)
+		}
+		return nil
+	}
+	if i >= len(in.aliases) || in.aliases[i] == "" {
+		return packet.Refuse(packet.ProtocolError, "topic alias was never set on this connection")
+	}
+	p.Topic = []byte(in.aliases[i])
+	return nil
+}
+
+// Admit takes in a QoS 1 or 2 message and says whether to route it: not if it
+// is a QoS 2 message that is open already [MQTT-4.3.3-10]. The caller, who has
+// held acknowledgements of this many messages back, answers it with PUBACK or
+// PUBREC in any case.
+func (s *Session) Admit(w *Work, p *packet.Publish, held int) (fresh bool, err error) {
+	open := 0
+	if s.inbox != nil {
+		if _, resent := s.inbox.open[p.ID]; resent {
+			if p.QoS == 1 {
+				return false, packet.Refuse(packet.ProtocolError, "packet identifier of an open QoS 2 message on a QoS 1 message")
+			}
+			return false, nil
+		}
+		open = len(s.inbox.open)
+	}
+	if open+held >= int(w.Limits.ReceiveMaximum) { // [MQTT-3.3.4-7]
+		return false, packet.Refuse(packet.ReceiveMaximumExceeded, "more unfinished messages than the receive maximum")
+	}
+	if p.QoS == 2 {
+		in := s.incoming()
+		if in.open == nil {
+			in.open = map[uint16]struct{}{}
+		}
+		in.open[p.ID] = struct{}{}
+		s.change(w, Change{Kind: Receive, ID: p.ID})
+	}
+	return true, nil
+}
+
+// Refuse forgets a QoS 2 message whose PUBREC says that it was refused
+// [MQTT-4.3.3-9].
+func (s *Session) Refuse(w *Work, id uint16) {
+	if s.inbox == nil {
+		return
+	}
+	if _, open := s.inbox.open[id]; open {
+		delete(s.inbox.open, id)
+		s.change(w, Change{Kind: Complete, ID: id})
+	}
+}
+
+// Pubrel takes in a PUBREL and returns the code of the PUBCOMP that answers it
+// [MQTT-4.3.3-11].
+func (s *Session) Pubrel(w *Work, a *packet.Ack) packet.Code {
+	if s.inbox == nil {
+		return packet.PacketIdentifierNotFound
+	}
+	if _, open := s.inbox.open[a.ID]; !open {
+		return packet.PacketIdentifierNotFound
+	}
+	delete(s.inbox.open, a.ID)
+	s.change(w, Change{Kind: Complete, ID: a.ID})
+	return packet.Success
+}
+
+// Open yields the packet identifiers of incoming QoS 2 messages that wait for
+// their PUBREL, in no order.
+func (s *Session) Open(yield func(uint16) bool) {
+	if s.inbox == nil {
+		return
+	}
+	for id := range s.inbox.open {
+		if !yield(id) {
+			return
+		}
+	}
+}
