@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 )
 
@@ -29,12 +30,9 @@ func v5(id, what string, run func(*T)) Check {
 	return Check{Version: "5.0", ID: id, What: what, Run: run}
 }
 
-func unseen4(id, what, why string) Check {
-	return Check{Version: "3.1.1", ID: id, What: what, Unseen: why}
-}
-
-func unseen5(id, what, why string) Check {
-	return Check{Version: "5.0", ID: id, What: what, Unseen: why}
+// unseen is for a statement that no connection to a broker can show.
+func unseen(version, id, what, why string) Check {
+	return Check{Version: version, ID: id, What: what, Unseen: why}
 }
 
 func named(version, name, what string, run func(*T)) Check {
@@ -91,12 +89,9 @@ func (t *T) errorf(format string, args ...any) {
 }
 
 func (t *T) note(text string) {
-	for _, n := range t.notes {
-		if n == text {
-			return
-		}
+	if !slices.Contains(t.notes, text) {
+		t.notes = append(t.notes, text)
 	}
-	t.notes = append(t.notes, text)
 }
 
 // notObservable ends the check: this broker offers nothing to observe.

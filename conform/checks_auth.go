@@ -9,7 +9,7 @@ func authChecks() []Check {
 		v5("MQTT-3.15.2-2", "AUTH fits the client's Maximum Packet Size of 250.", authFits),
 		v5("MQTT-3.15.2-3", "AUTH fits the Maximum Packet Size of 250 of a client that sent user properties.", authFits),
 		v5("MQTT-4.12.0-1", "An unknown Authentication Method is closed, at most after CONNACK 0x8C or 0x87.", failedAuthentication),
-		v5("MQTT-4.12.0-2", "The AUTH by which the broker asks for more has reason code 0x18.", func(t *T) { t.authenticated("c") }),
+		v5("MQTT-4.12.0-2", "The AUTH by which the broker asks for more has reason code 0x18.", func(t *T) { t.authenticated() }),
 		v5("MQTT-4.12.0-3", "A client that answers with another reason code than 0x18 is refused.", wrongAuthCode),
 		v5("MQTT-4.12.0-4", "A wrong password at the second step is closed, at most after a CONNACK of 0x80 or above.", wrongPassword),
 		v5("MQTT-4.12.0-5", "Each AUTH and the CONNACK name the method of CONNECT; a client's AUTH with another method is refused.", methodKept),
@@ -72,9 +72,9 @@ func answer(t *T, s *scram, challenge string) []byte {
 }
 
 // authenticated goes through a whole exchange.
-func (t *T) authenticated(suffix string, more ...[]byte) *client {
-	s := newScram(scramUser, scramPassword)
-	c, challenge := t.challenged(t.scramHello(suffix, s, more...))
+func (t *T) authenticated() *client {
+	s := newScram(scramPassword)
+	c, challenge := t.challenged(t.scramHello("c", s))
 	c.send(answer(t, s, challenge))
 	got := c.expect(kConnack)
 	if proof := c.authData(got, 0); !s.proven(proof) {
@@ -92,7 +92,7 @@ func othersDuringAuth(t *T) {
 		"PUBLISH": publish{topic: topic, payload: "early"}.bytes(5), "SUBSCRIBE": subscribe(5, 1, nil, filter{topic, 0}),
 	} {
 		t.try(name, func() {
-			c, _ := t.challenged(t.scramHello("c", newScram(scramUser, scramPassword)))
+			c, _ := t.challenged(t.scramHello("c", newScram(scramPassword)))
 			c.send(packet)
 			c.refused(protocolError)
 		})
@@ -101,13 +101,13 @@ func othersDuringAuth(t *T) {
 }
 
 func authCodes(t *T) {
-	c := t.authenticated("c")
+	c := t.authenticated()
 	c.send(auth(0x55, propText(pAuthMethod, scramMethod)))
 	c.refused(protocolError, malformed)
 }
 
 func authFits(t *T) {
-	s := newScram(scramUser, scramPassword)
+	s := newScram(scramPassword)
 	p := t.scramHello("c", s, prop32(pMaximumPacketSize, 250), propPair("key", "value"))
 	c, challenge := t.challenged(p)
 	c.limit = 250
@@ -120,7 +120,7 @@ func authFits(t *T) {
 
 func wrongAuthCode(t *T) {
 	for _, code := range []byte{0x00, reauthenticate} {
-		s := newScram(scramUser, scramPassword)
+		s := newScram(scramPassword)
 		c, challenge := t.challenged(t.scramHello("c", s))
 		c.send(auth(code, propText(pAuthMethod, scramMethod), propText(pAuthData, t.final(s, challenge))))
 		c.refused(protocolError, malformed, notAuthorized)
@@ -128,7 +128,7 @@ func wrongAuthCode(t *T) {
 }
 
 func wrongPassword(t *T) {
-	for _, s := range []*scram{newScram(scramUser, "wrong"), newScram(scramUser, "")} {
+	for _, s := range []*scram{newScram("wrong"), newScram("")} {
 		c, challenge := t.challenged(t.scramHello("c", s))
 		c.send(answer(t, s, challenge))
 		c.refused(notAuthorized, badPassword)
@@ -136,8 +136,8 @@ func wrongPassword(t *T) {
 }
 
 func methodKept(t *T) {
-	t.authenticated("c") // looks at the method in AUTH and CONNACK
-	s := newScram(scramUser, scramPassword)
+	t.authenticated() // looks at the method in AUTH and CONNACK
+	s := newScram(scramPassword)
 	c, challenge := t.challenged(t.scramHello("other", s))
 	c.send(auth(continueAuth, propText(pAuthMethod, "SCRAM-SHA-1"), propText(pAuthData, t.final(s, challenge))))
 	c.refused(protocolError, badMethod, notAuthorized)
@@ -167,10 +167,10 @@ func (c *client) again(s *scram) string {
 }
 
 func reauthentication(t *T) {
-	c := t.authenticated("c")
+	c := t.authenticated()
 	topic := t.topic("again")
 	c.subscribe(topic, 1)
-	s := newScram(scramUser, scramPassword)
+	s := newScram(scramPassword)
 	challenge := c.again(s)
 	c.ping() // the connection goes on meanwhile
 	c.send(answer(t, s, challenge))
@@ -185,8 +185,8 @@ func reauthentication(t *T) {
 }
 
 func failedReauthentication(t *T) {
-	c := t.authenticated("c")
-	s := newScram(scramUser, "wrong")
+	c := t.authenticated()
+	s := newScram("wrong")
 	c.send(answer(t, s, c.again(s)))
 	c.refused(notAuthorized, badPassword)
 }

@@ -12,11 +12,11 @@ func disconnectChecks() []Check {
 		v5("MQTT-3.14.4-1", "After its DISCONNECT the broker sends nothing more; what a client sends after its own has no effect.", silentAfterDisconnect),
 		v5("MQTT-3.14.4-2", "After its DISCONNECT the broker closes the connection, and after the client's too.", silentAfterDisconnect),
 		v4("MQTT-4.8.0-1", "Protocol violations of several kinds each close the connection they came on, and no other.", violations),
-		unseen4("MQTT-4.8.0-2", "The connection is closed on a transient error inside the broker.",
+		unseen("3.1.1", "MQTT-4.8.0-2", "The connection is closed on a transient error inside the broker.",
 			"such an error (memory or descriptors running out, say) cannot be called forth over a connection"),
 		v5("MQTT-4.13.1-1", "Malformed packets and protocol errors of several kinds each close the connection they came on, and no other.", violations),
 		v5("MQTT-4.13.2-1", "After CONNACK or DISCONNECT of 0x80 or above the connection is closed.", closedAfterCode),
-		unseen4("MQTT-7.0.0-1", "Connections that the broker makes to others keep the rules of a client.",
+		unseen("3.1.1", "MQTT-7.0.0-1", "Connections that the broker makes to others keep the rules of a client.",
 			"the suite is a client; it sees no connection that the broker makes"),
 	}
 }

@@ -56,7 +56,7 @@ func nameAndLevel(t *T) {
 
 func betweenVersions(t *T) {
 	topic := t.topic("mixed")
-	var all []*client
+	all := make([]*client, 0, 3)
 	for _, level := range []byte{3, 4, 5} {
 		p := t.hello(fmt.Sprint(level))
 		p.level = level

@@ -30,9 +30,9 @@ func peerChecks() []Check {
 		named("5.0", "reserved-option-bits", "Each reserved bit of the subscription options is refused.", func(t *T) { badOptions(t, 0x40, 0x80) }),
 		named("5.0", "no-local-shared", "No Local on a shared subscription is refused.", noLocalShared),
 		named("5.0", "share-without-filter", "Filters that begin with $share/ and have no name or no filter are refused.", shareNames),
-		named("5.0", "subscription-identifier-0", "Subscription identifier 0 is refused.", func(t *T) { badSubscribe(t, propVarint(pSubscriptionID, 0)) }),
+		named("5.0", "subscription-identifier-0", "Subscription identifier 0 is refused.", func(t *T) { badSubscribe(t, propSubscription(0)) }),
 		named("5.0", "subscription-identifier-twice", "Two subscription identifiers in one SUBSCRIBE are refused.", func(t *T) {
-			badSubscribe(t, join(propVarint(pSubscriptionID, 1), propVarint(pSubscriptionID, 2)))
+			badSubscribe(t, join(propSubscription(1), propSubscription(2)))
 		}),
 		named("5.0", "repeated-properties", "A property that may stand once and stands twice is refused, in each packet.", repeatedProperties),
 		named("5.0", "truncated-properties", "Properties cut short are refused, in each packet.", truncatedProperties),
@@ -492,11 +492,11 @@ func aliasUnknown(t *T) {
 
 func queuedIdentifiers(t *T) {
 	c := t.resume("c")
-	c.subscribe(t.topic("x"), 1, propVarint(pSubscriptionID, 4711))
+	c.subscribe(t.topic("x"), 1, propSubscription(4711))
 	c.leave()
 	t.connect("p").publish(publish{topic: t.topic("x"), payload: "x", qos: 1})
 	c = t.resume("c")
-	if p := c.receive(t.topic("x"), "x"); !slices.Equal(p.numbers(pSubscriptionID), []uint32{4711}) {
+	if p := c.receive(t.topic("x"), "x"); !slices.Equal(p.subscriptions(), []uint32{4711}) {
 		c.fail("PUBLISH with the subscription identifier 4711", p, nil)
 	}
 }

@@ -195,14 +195,14 @@ func forbiddenPublish(t *T) {
 
 func subscriptionIDs(t *T) {
 	c, pub := t.connect("c"), t.connect("p")
-	c.subscribe(t.topic("a"), 1, propVarint(pSubscriptionID, 1))
-	c.subscribe(t.topic("+"), 1, propVarint(pSubscriptionID, 268435455))
+	c.subscribe(t.topic("a"), 1, propSubscription(1))
+	c.subscribe(t.topic("+"), 1, propSubscription(268435455))
 	c.subscribe(t.topic("#"), 1)
 	pub.publish(publish{topic: t.topic("a"), payload: "x", qos: 1})
 	all := c.copies()
 	var ids []uint32
 	for _, p := range all {
-		own := p.numbers(pSubscriptionID)
+		own := p.subscriptions()
 		if len(all) > 1 && len(own) > 1 {
 			c.fail("at most one subscription identifier on each of several copies", p, nil)
 		}
@@ -216,7 +216,7 @@ func subscriptionIDs(t *T) {
 
 func idFromClient(t *T) {
 	c := t.connect("c")
-	c.send(publish{topic: t.topic("x"), props: propVarint(pSubscriptionID, 1)}.bytes(5))
+	c.send(publish{topic: t.topic("x"), props: propSubscription(1)}.bytes(5))
 	c.refused(protocolError, malformed)
 }
 

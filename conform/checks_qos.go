@@ -253,7 +253,7 @@ func resentInOrder(t *T) {
 	}
 	c.drop()
 	c = t.resume("c")
-	var order []string
+	order := make([]string, 0, count)
 	for range count {
 		order = append(order, c.message().payload)
 	}
@@ -265,7 +265,7 @@ func resentInOrder(t *T) {
 func acksInOrder(t *T, qos byte, k kind) {
 	c := t.connect("c")
 	ids := []uint16{9, 3, 70, 1, 65535, 8, 4, 2}
-	var all [][]byte
+	all := make([][]byte, 0, len(ids))
 	for _, id := range ids {
 		all = append(all, publish{topic: t.topic("q"), payload: "x", qos: qos, id: id}.bytes(t.level))
 	}
@@ -279,9 +279,9 @@ func pubrelsInOrder(t *T) {
 	topic := t.topic("q")
 	c, pub := t.connect("c"), t.connect("p")
 	c.subscribe(topic, 2)
-	var recs [][]byte
-	var ids []uint16
-	for i := range 6 {
+	const count = 6
+	recs, ids := make([][]byte, 0, count), make([]uint16, 0, count)
+	for i := range count {
 		pub.publish(publish{topic: topic, payload: fmt.Sprint(i), qos: 2})
 		p := c.expectPublish(topic, fmt.Sprint(i))
 		ids = append(ids, p.id)

@@ -118,7 +118,7 @@ func subscriptionReplaced(t *T) {
 	c := t.connect("c")
 	var first, second [][]byte
 	if t.level == 5 {
-		first, second = [][]byte{propVarint(pSubscriptionID, 1)}, [][]byte{propVarint(pSubscriptionID, 2)}
+		first, second = [][]byte{propSubscription(1)}, [][]byte{propSubscription(2)}
 	}
 	c.publish(publish{topic: topic, payload: "kept", qos: 1, retain: true})
 	c.subscribe(topic, 0, first...)
@@ -127,7 +127,7 @@ func subscriptionReplaced(t *T) {
 	c.receive(topic, "kept")
 	c.publish(publish{topic: topic, payload: "x", qos: 1})
 	p := c.receive(topic, "x")
-	if ids := p.numbers(pSubscriptionID); p.qos() != 1 || t.level == 5 && (len(ids) != 1 || ids[0] != 2) {
+	if ids := p.subscriptions(); p.qos() != 1 || t.level == 5 && (len(ids) != 1 || ids[0] != 2) {
 		c.fail("PUBLISH with QoS 1 and the identifier of the second subscription", p, nil)
 	}
 	c.quiet()
@@ -177,8 +177,9 @@ func severalFilters(t *T) {
 
 func oneCodeEach(t *T) {
 	c := t.connect("c")
-	var filters []filter
-	for i := range 20 {
+	const count = 20
+	filters := make([]filter, 0, count)
+	for i := range count {
 		filters = append(filters, filter{t.topic(fmt.Sprint(i)), byte(i % 3)})
 		c.send(subscribe(t.level, uint16(i+1), nil, filters...))
 		if p := c.expectID(kSuback, uint16(i+1)); len(p.codes) != i+1 {
@@ -223,7 +224,7 @@ func lowerQoS(t *T) {
 func codesInOrder(t *T) {
 	c := t.connect("c")
 	asked := []byte{2, 0, 1, 1, 0, 2}
-	var filters []filter
+	filters := make([]filter, 0, len(asked))
 	for i, qos := range asked {
 		filters = append(filters, filter{t.topic(fmt.Sprint(i)), qos})
 	}

@@ -30,14 +30,14 @@ func topicChecks() []Check {
 
 // filterRefused sends a filter that may not be: the connection closes, or the
 // SUBACK says failure.
-func filterRefused(t *T, name string, options byte, codes ...byte) {
+func filterRefused(t *T, name string, options byte) {
 	c := t.connect("c")
 	c.send(subscribe(t.level, 1, nil, filter{name, options}))
 	p, err := c.read(t.opts.Wait)
 	if err == nil && p.kind == kSuback && len(p.codes) == 1 && p.codes[0] >= 0x80 {
 		return
 	}
-	codes = append(codes, malformed, protocolError, badFilter)
+	codes := []byte{malformed, protocolError, badFilter}
 	switch {
 	case errors.Is(err, errClosed) && t.level < 5:
 		return

@@ -89,9 +89,9 @@ func frameBoundaries(t *T) {
 func subprotocol(t *T) {
 	for _, offer := range []string{"mqtt", "chat, mqtt", "mqtt, mqttv3.1"} {
 		t.try(offer, func() {
-			ws, answer := t.upgrade(offer)
-			if answer.StatusCode != http.StatusSwitchingProtocols || ws.protocol != "mqtt" {
-				t.failf("asked for the subprotocols %q: got %s with subprotocol %q, expected 101 with mqtt", offer, answer.Status, ws.protocol)
+			ws, status := t.upgrade(offer)
+			if status != http.StatusSwitchingProtocols || ws.protocol != "mqtt" {
+				t.failf("asked for the subprotocols %q: got status %d with subprotocol %q, expected 101 with mqtt", offer, status, ws.protocol)
 			}
 			c := t.adopt(ws)
 			c.send(t.hello("c").bytes())

@@ -279,13 +279,12 @@ func (c *client) turnedAway(old byte, codes ...byte) {
 }
 
 // rejected fails unless a CONNACK with one of these codes comes, then the close.
-func (c *client) rejected(codes ...byte) *packet {
+func (c *client) rejected(codes ...byte) {
 	p := c.expect(kConnack)
 	if !slices.Contains(codes, p.code) {
 		c.fail(fmt.Sprintf("CONNACK with code % X", codes), p, nil)
 	}
 	c.closed()
-	return p
 }
 
 // publish sends a message and finishes its exchange. It returns the first
@@ -318,14 +317,13 @@ func (c *client) succeeds(p *packet) *packet {
 }
 
 // subscribe adds one subscription, which must be granted as asked for.
-func (c *client) subscribe(name string, options byte, props ...[]byte) *packet {
+func (c *client) subscribe(name string, options byte, props ...[]byte) {
 	id := c.nextID()
 	c.send(subscribe(c.level, id, join(props...), filter{name, options}))
 	p := c.expectID(kSuback, id)
 	if len(p.codes) != 1 || p.codes[0] != options&3 {
 		c.fail(fmt.Sprintf("SUBACK that grants QoS %d", options&3), p, nil)
 	}
-	return p
 }
 
 func (c *client) unsubscribe(names ...string) *packet {

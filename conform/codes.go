@@ -2,7 +2,6 @@ package conform
 
 // Reason codes of MQTT 5.0 that the checks ask for.
 const (
-	noSubscribers        byte = 0x10
 	noSubscription       byte = 0x11
 	continueAuth         byte = 0x18
 	reauthenticate       byte = 0x19
@@ -16,21 +15,14 @@ const (
 	badPassword          byte = 0x86
 	notAuthorized        byte = 0x87
 	badMethod            byte = 0x8C
-	keepAliveTimeout     byte = 0x8D
 	takenOver            byte = 0x8E
 	badFilter            byte = 0x8F
 	badTopic             byte = 0x90
-	idInUse              byte = 0x91
-	idNotFound           byte = 0x92
 	receiveMaximumPassed byte = 0x93
 	badAlias             byte = 0x94
 	tooLarge             byte = 0x95
-	badPayload           byte = 0x99
 	retainUnsupported    byte = 0x9A
 	qosUnsupported       byte = 0x9B
-	sharedUnsupported    byte = 0x9E
-	subIDUnsupported     byte = 0xA1
-	wildcardUnsupported  byte = 0xA2
 )
 
 // Return codes of CONNACK before 5.0.

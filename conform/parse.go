@@ -89,11 +89,11 @@ func (p *packet) prop(id byte) (property, bool) {
 	return property{}, false
 }
 
-// numbers returns the values of a numeric property that may stand repeatedly.
-func (p *packet) numbers(id byte) []uint32 {
+// subscriptions returns the subscription identifiers in ascending order.
+func (p *packet) subscriptions() []uint32 {
 	var out []uint32
 	for _, q := range p.props {
-		if q.id == id {
+		if q.id == pSubscriptionID {
 			out = append(out, q.number)
 		}
 	}

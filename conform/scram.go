@@ -21,8 +21,8 @@ type scram struct {
 
 const scramMethod = "SCRAM-SHA-256"
 
-func newScram(user, password string) *scram {
-	return &scram{user: user, password: password, nonce: rand.Text()}
+func newScram(password string) *scram {
+	return &scram{user: scramUser, password: password, nonce: rand.Text()}
 }
 
 func (s *scram) bare() string { return "n=" + s.user + ",r=" + s.nonce }

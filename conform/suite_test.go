@@ -89,7 +89,7 @@ func TestParseRefusesWhatAServerMayNotSend(t *testing.T) {
 }
 
 func TestParseReadsPublish(t *testing.T) {
-	in := publish{topic: "a/b", payload: "x", qos: 2, retain: true, dup: true, id: 7, props: join(propPair("k", "v"), propVarint(pSubscriptionID, 300))}
+	in := publish{topic: "a/b", payload: "x", qos: 2, retain: true, dup: true, id: 7, props: join(propPair("k", "v"), propSubscription(300))}
 	first, body, _, err := split(in.bytes(5))
 	if err != nil {
 		t.Fatal(err)
@@ -99,7 +99,7 @@ func TestParseReadsPublish(t *testing.T) {
 		t.Fatal(err)
 	}
 	if p.topic != "a/b" || p.payload != "x" || p.qos() != 2 || !p.retain() || !p.dup() || p.id != 7 ||
-		p.pairs()[0] != "k=v" || p.numbers(pSubscriptionID)[0] != 300 {
+		p.pairs()[0] != "k=v" || p.subscriptions()[0] != 300 {
 		t.Errorf("got %v", p)
 	}
 }

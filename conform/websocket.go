@@ -33,8 +33,8 @@ type webSocket struct {
 	closing  bool
 }
 
-// upgrade dials and asks for the given subprotocols.
-func (t *T) upgrade(protocols string) (*webSocket, *http.Response) {
+// upgrade dials, asks for the given subprotocols, and returns the HTTP status.
+func (t *T) upgrade(protocols string) (ws *webSocket, status int) {
 	u, err := url.Parse(t.opts.WS)
 	if err != nil {
 		t.failf("WebSocket address: %v", err)
@@ -63,14 +63,15 @@ func (t *T) upgrade(protocols string) (*webSocket, *http.Response) {
 	if err != nil {
 		t.failf("WebSocket upgrade: %v", err)
 	}
-	return &webSocket{Conn: conn, in: in, protocol: answer.Header.Get("Sec-WebSocket-Protocol")}, answer
+	_ = answer.Body.Close() // empty: an upgrade has none
+	return &webSocket{Conn: conn, in: in, protocol: answer.Header.Get("Sec-WebSocket-Protocol")}, answer.StatusCode
 }
 
 // socket is upgrade for a client that then speaks MQTT.
 func (t *T) socket() (*client, *webSocket) {
-	ws, answer := t.upgrade("mqtt")
-	if answer.StatusCode != http.StatusSwitchingProtocols {
-		t.failf("WebSocket upgrade answered with %s", answer.Status)
+	ws, status := t.upgrade("mqtt")
+	if status != http.StatusSwitchingProtocols {
+		t.failf("WebSocket upgrade answered with status %d, expected 101", status)
 	}
 	return t.adopt(ws), ws
 }

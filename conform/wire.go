@@ -104,9 +104,10 @@ func text(s string) []byte { return append(u16(uint16(len(s))), s...) }
 func propByte(id, v byte) []byte        { return []byte{id, v} }
 func prop16(id byte, v uint16) []byte   { return binary.BigEndian.AppendUint16([]byte{id}, v) }
 func prop32(id byte, v uint32) []byte   { return binary.BigEndian.AppendUint32([]byte{id}, v) }
-func propVarint(id byte, v int) []byte  { return append([]byte{id}, varint(v)...) }
+func propSubscription(v int) []byte     { return append([]byte{pSubscriptionID}, varint(v)...) }
 func propText(id byte, s string) []byte { return append([]byte{id}, text(s)...) }
 func propPair(key, value string) []byte { return join([]byte{pUserProperty}, text(key), text(value)) }
+
 func properties(level byte, p []byte) []byte { // with its length, or nothing before 5.0
 	if level < 5 {
 		return nil
