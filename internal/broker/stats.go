@@ -50,6 +50,7 @@ type counts struct {
 	MatchesCut           uint64
 	SubscriptionsRefused uint64
 	Redispatched         uint64
+	Flushes              uint64
 	Dropped              [dropKinds]uint64
 }
 
@@ -64,6 +65,8 @@ type Stats struct {
 	MatchesCut           atomic.Uint64 // publishes whose match met its budget
 	SubscriptionsRefused atomic.Uint64
 	Redispatched         atomic.Uint64 // messages of shared subscriptions given to another member
+	Flushes              atomic.Uint64 // writes to connections
+	Ticks                atomic.Uint64 // rounds of work
 	Dropped              [dropKinds]atomic.Uint64
 
 	Connected  atomic.Int64
@@ -111,6 +114,7 @@ func (s *Stats) add(c *counts) {
 	bump(&s.MatchesCut, &c.MatchesCut)
 	bump(&s.SubscriptionsRefused, &c.SubscriptionsRefused)
 	bump(&s.Redispatched, &c.Redispatched)
+	bump(&s.Flushes, &c.Flushes)
 	for i := range c.Dropped {
 		bump(&s.Dropped[i], &c.Dropped[i])
 	}
@@ -134,4 +138,17 @@ func (b *Broker) Subscriptions() int { return b.index.Len() }
 // hold.
 func (b *Broker) RetainedCount() (messages int, bytes int64) {
 	return b.retained.Len(), b.retainedBytes.Load()
+}
+
+// Waiting is how many messages wait for their clients, and how many bytes they
+// hold. It asks every session.
+func (b *Broker) Waiting() (messages, bytes int) {
+	b.each(func(c *Client) {
+		c.mu.Lock()
+		m, n := c.session.Queued()
+		c.mu.Unlock()
+		messages += m
+		bytes += n
+	})
+	return messages, bytes
 }

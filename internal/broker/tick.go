@@ -87,6 +87,7 @@ func (t *Tick) End() {
 	}
 	t.dirty = t.dirty[:0]
 	t.b.stats.add(&t.stats)
+	t.b.stats.Ticks.Add(1)
 	t.now, t.logged = 0, 0
 	t.draft = message.Draft{}
 }
@@ -156,6 +157,7 @@ func (t *Tick) flush(c *Client) {
 		c.mu.Unlock()
 		flushed := link.Write(out)
 		t.stats.SentBytes += uint64(len(out))
+		t.stats.Flushes++
 		t.recycle(out)
 		c.mu.Lock()
 		if c.link != link {

@@ -22,7 +22,7 @@ func TestLoadNamesTheFile(t *testing.T) {
 	path := write(t, "node: a\nlimits:\n  packet: \"1GB\"\nx: 1\n")
 	_, err := Load(path)
 	mistakesOf(t, err)
-	want := path + ":3: limits.packet: 1000000000 is above 256MiB\n" + path + ":4: x: unknown key: the keys here are "
+	want := path + ":3: limits.packet: 1GB is above 256MiB\n" + path + ":4: x: unknown key: the keys here are "
 	if !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("err = %v\nwant it to begin with %s", err, want)
 	}

@@ -42,7 +42,7 @@ func TestParseNamesEveryMistake(t *testing.T) {
 			[]string{
 				"line 1: shared: \"often\" is unknown: it is one of round_robin, random, sticky, hash_clientid, hash_topic",
 				"line 3: limits.in_flight: 0 is below 1",
-				"line 4: limits.packet: 1000000000 is above 256MiB",
+				"line 4: limits.packet: 1GB is above 256MiB",
 				"line 5: nodee: unknown key: did you mean node?",
 			},
 		},

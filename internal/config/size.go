@@ -57,17 +57,12 @@ func unitOf(name string) (Size, bool) {
 	return 0, false
 }
 
-// String writes s in the largest unit that divides it.
+// String writes s in the largest unit that divides it, binary before decimal.
 func (s Size) String() string {
-	switch {
-	case s == 0:
-		return "0"
-	case s%GiB == 0:
-		return strconv.FormatInt(int64(s/GiB), 10) + "GiB"
-	case s%MiB == 0:
-		return strconv.FormatInt(int64(s/MiB), 10) + "MiB"
-	case s%KiB == 0:
-		return strconv.FormatInt(int64(s/KiB), 10) + "KiB"
+	for _, unit := range []string{"GiB", "MiB", "KiB", "GB", "MB", "KB"} {
+		if size, _ := unitOf(unit); s != 0 && s%size == 0 {
+			return strconv.FormatInt(int64(s/size), 10) + unit
+		}
 	}
 	return strconv.FormatInt(int64(s), 10)
 }

@@ -39,8 +39,7 @@ func (c *Conn) connect(t *broker.Tick, body []byte) error {
 	if p.HasAuthMethod {
 		return c.beginProof(t, p)
 	}
-	c.decide(p)
-	return nil
+	return c.decide(t, p)
 }
 
 // keep notes what will be known of the client. CONNECT's own bytes go with the
@@ -73,16 +72,23 @@ func (c *Conn) check(p *packet.Connect) error {
 	return nil
 }
 
-// decide asks who may connect, off the loop, and goes on when the answer is
-// there.
-func (c *Conn) decide(p *packet.Connect) {
-	c.state = deciding
-	c.sock.Pause()
+// decide asks whether the client may connect: at once if that can be said at
+// once, else off the loop, going on when the answer is there.
+func (c *Conn) decide(t *broker.Tick, p *packet.Connect) error {
 	s := c.server
 	r := &Request{
 		ClientID: p.ClientID, UserName: p.UserName, HasUserName: p.HasUserName, Password: p.Password,
 		HasPassword: p.HasPassword, Version: p.Version, Peer: c.peer,
 	}
+	if s.o.Quick != nil {
+		if decided, err := s.o.Quick(r); err != nil {
+			return denied(err)
+		} else if decided {
+			return c.accept(t, p, nil)
+		}
+	}
+	c.state = deciding
+	c.sock.Pause()
 	s.done.Add(1)
 	go func() { // ends with the answer; Server.Close cancels and waits for it
 		defer s.done.Done()
@@ -100,6 +106,7 @@ func (c *Conn) decide(p *packet.Connect) {
 			c.decided(l, p, err)
 		})
 	}()
+	return nil
 }
 
 func (c *Conn) decided(l loop.Local, p *packet.Connect, err error) {

@@ -39,6 +39,7 @@ type Peer struct {
 	Addr      net.Addr
 	Transport string // tcp, tls, ws, wss or unix
 	Listener  string
+	Origin    string // of a browser's WebSocket
 }
 
 // Authenticator decides who may connect. It may take its time: it is asked on
@@ -73,6 +74,9 @@ type Options struct {
 	Wheel         *wheel.Wheel
 	Logger        *slog.Logger
 	Authenticator Authenticator
+	// Quick decides at once, on the loop, what needs no Authenticator; nil:
+	// nothing does. It must not wait.
+	Quick func(r *Request) (decided bool, err error)
 	// Exchange begins an enhanced authentication; nil: there is none.
 	Exchange func(method string) (Exchange, error)
 	Limits   Limits
