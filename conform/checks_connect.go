@@ -3,6 +3,7 @@ package conform
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 func connectChecks() []Check {
@@ -52,8 +53,8 @@ func connectChecks() []Check {
 		v5("MQTT-3.1.4-2", "A CONNECT that fails authentication (an unknown method) is closed, at most after a CONNACK of 0x80 or above.", failedAuthentication),
 		v4("MQTT-3.1.4-2", "A second connection with the same client identifier closes the first.", takeover),
 		v5("MQTT-3.1.4-3", "A second connection with the same client identifier sends the first DISCONNECT 0x8E and closes it.", takeover),
-		v4("MQTT-3.1.4-4", "A valid CONNECT is acknowledged with return code 0, with and without user name, password and will.", validConnects),
-		v5("MQTT-3.1.4-5", "A valid CONNECT is acknowledged with 0x00, with and without user name, password, will and each property.", validConnects),
+		v4("MQTT-3.1.4-4", "A valid CONNECT is acknowledged with return code 0, with and without account and will; half an account is not taken for malformed.", validConnects),
+		v5("MQTT-3.1.4-5", "A valid CONNECT is acknowledged with 0x00, with and without account, will and each property; half an account is not taken for malformed.", validConnects),
 		v4("MQTT-3.1.4-5", "A PUBLISH sent right after a CONNECT that is rejected reaches no subscriber.", nothingAfterRejection),
 		v5("MQTT-3.1.4-6", "A PUBLISH sent right after a CONNECT that is rejected reaches no subscriber.", nothingAfterRejection),
 		v4("MQTT-3.2.0-1", "With CONNECT, SUBSCRIBE and PINGREQ sent at once, CONNACK comes first.", connackFirst),
@@ -341,15 +342,13 @@ func takeover(t *T) {
 }
 
 func validConnects(t *T) {
-	user, password := "name", "secret"
+	user, password := scramUser, scramPassword
 	willOf := &will{topic: t.topic("w"), payload: "x", qos: 1}
 	cases := map[string]func(*connect){
 		"plain":                  func(*connect) {},
-		"user name":              func(p *connect) { p.user = &user },
 		"user name and password": func(p *connect) { p.user, p.password = &user, &password },
 		"will":                   func(p *connect) { p.will = willOf },
 		"everything":             func(p *connect) { p.user, p.password, p.will = &user, &password, willOf },
-		"an empty user name":     func(p *connect) { empty := ""; p.user = &empty },
 		"longest keep alive":     func(p *connect) { p.keepAlive = 65535 },
 	}
 	if t.level == 5 {
@@ -364,7 +363,6 @@ func validConnects(t *T) {
 				propText(pContentType, "t"), propText(pResponseTopic, "r"), propText(pCorrelationData, "c"), propPair("a", "b"))
 			p.will = &w
 		}
-		cases["password without user name"] = func(p *connect) { p.password = &password }
 	}
 	for name, change := range cases {
 		t.try(name, func() {
@@ -373,6 +371,27 @@ func validConnects(t *T) {
 			c, _ := t.open(p)
 			c.ping()
 			c.leave()
+		})
+	}
+	halfAccounts(t)
+}
+
+// halfAccounts sends well-formed user names and passwords that a broker may
+// know nothing of, but may not take for malformed.
+func halfAccounts(t *T) {
+	name, secret, empty := "name", "secret", ""
+	cases := map[string]connect{"user name alone": {user: &name}, "empty user name": {user: &empty}, "empty password": {user: &name, password: &empty}}
+	if t.level == 5 {
+		cases["password alone"] = connect{password: &secret}
+	}
+	for what, with := range cases {
+		t.try(what, func() {
+			p := t.hello("h")
+			p.user, p.password = with.user, with.password
+			c := t.offer(p)
+			if got := c.expect(kConnack); !slices.Contains([]byte{0, oldBadPassword, oldNotAuthorized, badPassword, notAuthorized}, got.code) {
+				c.fail("CONNACK that accepts, or refuses the account", got, nil)
+			}
 		})
 	}
 }

@@ -8,7 +8,7 @@ import (
 // mqtt31Checks are for MQTT 3.1: protocol name MQIsdp, level 3.
 func mqtt31Checks() []Check {
 	return []Check{
-		named("3.1", "connect", "CONNECT with MQIsdp and level 3 is accepted, with and without user name, password and will.", validConnects),
+		named("3.1", "connect", "CONNECT with MQIsdp and level 3 is accepted, with and without account and will.", validConnects),
 		named("3.1", "client-identifier", "Client identifiers of 1 and of 23 bytes are accepted.", ordinaryIDs),
 		named("3.1", "empty-client-identifier", "An empty client identifier is refused with return code 2.", emptyIDIn31),
 		named("3.1", "name-and-level", "MQTT with level 3 and MQIsdp with level 4 or 5 are not accepted.", nameAndLevel),

@@ -27,7 +27,8 @@ const (
 
 // Return codes of CONNACK before 5.0.
 const (
-	oldBadVersion  byte = 1
-	oldBadID       byte = 2
-	oldBadPassword byte = 4
+	oldBadVersion    byte = 1
+	oldBadID         byte = 2
+	oldBadPassword   byte = 4
+	oldNotAuthorized byte = 5
 )
