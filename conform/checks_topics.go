@@ -153,7 +153,7 @@ func emptyTopics(t *T) {
 	})
 	t.try("one character", func() {
 		c := t.connect("c")
-		name := string(rune(0x4E00 + int(t.level))) // nobody else's topic
+		name := string(rune(0x4E00 + int(t.prefix[0])<<4 + int(t.level))) // nobody else's topic
 		c.subscribe(name, 0)
 		c.publish(publish{topic: name, payload: "x"})
 		c.receive(name, "x")
