@@ -148,6 +148,10 @@ func connectFlags(t *T, flips ...byte) {
 		t.try(fmt.Sprintf("flag %08b", flip), func() {
 			p := t.hello("f")
 			p.flip = flip
+			if flip == 0x80 { // the payload ends before the user name
+				t.offer(p).refusedEarly(malformed, protocolError)
+				return
+			}
 			t.offer(p).refused(malformed, protocolError)
 		})
 	}
@@ -179,7 +183,7 @@ func passwordMissing(t *T) {
 	p := t.hello("t")
 	name := "name"
 	p.user, p.flip = &name, 0x40
-	t.offer(p).refused(malformed, protocolError)
+	t.offer(p).refusedEarly(malformed, protocolError)
 }
 
 func passwordOnly(t *T) {
@@ -198,7 +202,7 @@ func willQoS3(t *T) {
 func noClientID(t *T) {
 	c := t.dial()
 	c.send(frame(0x10, text("MQTT"), []byte{t.level, 2}, u16(0), properties(t.level, nil)))
-	c.refused(malformed, protocolError, badClientID)
+	c.refusedEarly(malformed, protocolError, badClientID)
 }
 
 func ordinaryIDs(t *T) {
@@ -296,7 +300,7 @@ func deformedConnect(t *T) {
 		t.try(name, func() {
 			c := t.dial()
 			c.send(packet)
-			c.refused(malformed, protocolError, badClientID)
+			c.refusedEarly(malformed, protocolError, badClientID)
 		})
 	}
 	if t.level < 5 {

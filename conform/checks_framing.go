@@ -176,7 +176,7 @@ func propertyLength(t *T) {
 		c := t.dial()
 		c.level = 5
 		c.send(frame(0x10, text("MQTT"), []byte{5, 2}, u16(0), text(t.id("n"))))
-		c.refused(malformed, protocolError)
+		c.refusedEarly(malformed, protocolError)
 	})
 	t.try("SUBSCRIBE without property length", func() {
 		c := t.connect("s")

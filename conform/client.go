@@ -232,8 +232,9 @@ func (c *client) refused(codes ...byte) {
 	c.closed()
 }
 
-// refusedEarly is refused for a packet that may be given up before the broker
-// knows that the client speaks 5.0; no code is asked for then.
+// refusedEarly is refused for a CONNECT that may be given up before the broker
+// knows that the client speaks 5.0, or whose length contradicts its content so
+// that nothing in it is to be trusted; no code is asked for then.
 func (c *client) refusedEarly(codes ...byte) {
 	p, err := c.read(c.t.opts.Wait)
 	if errors.Is(err, errClosed) {

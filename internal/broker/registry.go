@@ -298,7 +298,9 @@ func (b *Broker) publishWill(t *Tick, c *Client, m *message.Message) {
 	w := *m
 	w.Arrived = t.now
 	d := message.From(&w)
-	b.route(t, c, &d)
+	if _, self := b.route(t, c, &d); self != nil {
+		t.deliverTo(self, &d)
+	}
 }
 
 // unroute takes a subscription out of the router.
