@@ -138,7 +138,7 @@ func (s *Session) Admit(w *Work, p *packet.Publish, held int) (fresh bool, err e
 		}
 		open = len(s.inbox.open)
 	}
-	if open+held >= int(w.Limits.ReceiveMaximum) { // [MQTT-3.3.4-7]
+	if open+held >= s.incomingWindow(w) { // [MQTT-3.3.4-7]
 		return false, packet.Refuse(packet.ReceiveMaximumExceeded, "more unfinished messages than the receive maximum")
 	}
 	if p.QoS == 2 {
@@ -150,6 +150,15 @@ func (s *Session) Admit(w *Work, p *packet.Publish, held int) (fresh bool, err e
 		s.change(w, Change{Kind: Receive, ID: p.ID})
 	}
 	return true, nil
+}
+
+// incomingWindow is how many incoming messages may be unfinished. A 3.x client
+// has heard of no limit: it has as many as there are packet identifiers.
+func (s *Session) incomingWindow(w *Work) int {
+	if s.Version < packet.V5 {
+		return 65_535
+	}
+	return int(w.Limits.ReceiveMaximum)
 }
 
 // Refuse forgets a QoS 2 message whose PUBREC says that it was refused

@@ -84,6 +84,14 @@ func (s *story) step(a *args) {
 		}
 	case "exchange": // QoS 1 messages, each acknowledged, untold
 		s.exchange(a)
+	case "exhaust": // QoS 2 messages of the client's, untold
+		for id := a.num("from", 1); id <= a.num("to", 0); id++ {
+			p := packet.Publish{Topic: []byte("t"), QoS: 2, ID: uint16(id)}
+			if fresh, err := s.session.Admit(&s.work, &p, 0); !fresh || err != nil {
+				a.t.Fatalf("%s: id %d: fresh %v, %v", a.d.Pos, id, fresh, err)
+			}
+		}
+		s.work.Changes = nil
 	case "full": // the client stops to read
 		s.full = true
 	case "flush": // the client has read everything
@@ -191,14 +199,14 @@ func (s *story) incoming(a *args) {
 	case "refuse":
 		s.session.Refuse(&s.work, uint16(a.num("id", 0)))
 	default:
-		for i := range a.num("count", 1) {
-			s.publish(a, a.num("id", 0)+i)
-		}
+		s.publish(a)
 	}
 }
 
-func (s *story) publish(a *args, id int) {
-	p := packet.Publish{Topic: []byte(a.text("topic", "")), QoS: byte(a.num("qos", 0)), ID: uint16(id), Alias: uint16(a.num("alias", 0))}
+func (s *story) publish(a *args) {
+	p := packet.Publish{
+		Topic: []byte(a.text("topic", "")), QoS: byte(a.num("qos", 0)), ID: uint16(a.num("id", 0)), Alias: uint16(a.num("alias", 0)),
+	}
 	if err := s.session.Topic(&s.work, &p); err != nil {
 		s.tellError(err)
 		return
@@ -211,7 +219,6 @@ func (s *story) publish(a *args, id int) {
 	switch {
 	case err != nil:
 		s.tellError(err)
-	case a.d.HasArg("quiet"):
 	case fresh:
 		s.tell("to %s", p.Topic)
 	default:
