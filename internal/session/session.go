@@ -97,7 +97,7 @@ func (s *Session) Begin(t Terms) {
 	if s.ReceiveMaximum == 0 {
 		s.ReceiveMaximum = 65_535
 	}
-	s.inbox.forgetAliases()
+	s.inbox.reconnect()
 	o := s.out
 	if o == nil {
 		return
