@@ -130,7 +130,7 @@ func (s *Session) resend(w *Work) {
 			w.Out = packet.AppendAck(w.Out, packet.PUBREL, &packet.Ack{ID: it.ID}, s.Version, 0)
 			it.due = false
 			o.flying++
-		case o.flying >= s.windowSize(w) || len(w.Out) >= w.Limits.PendingBytes:
+		case !s.fits(w):
 		case it.Message == nil: // the session was not durable: there is nothing to send
 			s.change(w, Change{Kind: Finish, Item: Item{Seq: it.Seq}})
 			continue
@@ -231,7 +231,15 @@ func (w *Work) expiry(has bool, seconds uint32) { w.pub.HasExpiry, w.pub.Expiry 
 
 // room says whether one more message may be in flight.
 func (s *Session) room(w *Work) bool {
-	return s.out.flying == len(s.out.window) && s.out.flying < s.windowSize(w) && len(w.Out) < w.Limits.PendingBytes
+	return s.out.flying == len(s.out.window) && s.fits(w)
+}
+
+// fits says whether the client's window and its pending bytes leave room. One
+// message goes in any case: its acknowledgement drains the queue, and nothing
+// else may. Pending bytes that leave at once are not heard of again.
+func (s *Session) fits(w *Work) bool {
+	n := s.out.flying
+	return n == 0 || n < s.windowSize(w) && len(w.Out) < w.Limits.PendingBytes
 }
 
 // windowSize is how many messages may be unfinished [MQTT-3.3.4-9].

@@ -71,7 +71,8 @@ func (s *story) step(a *args) {
 		s.setLimits(a)
 	case "connect":
 		s.session.Begin(a.terms())
-		s.work.Out, s.shown, s.full = nil, 0, false
+		s.work.Out = make([]byte, a.num("behind", 0)) // its CONNACK
+		s.shown, s.full = len(s.work.Out), false
 		s.session.Drain(&s.work)
 	case "disconnect": // what the client has not read is lost
 		s.session.End()
