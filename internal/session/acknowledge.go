@@ -37,6 +37,10 @@ func (s *Session) Pubrec(w *Work, a *packet.Ack) error {
 		it.Released, it.Message = true, nil
 		s.change(w, Change{Kind: Release, Item: Item{Seq: it.Seq, ID: it.ID}})
 	}
+	if it.due { // the client got it on an earlier connection
+		it.due = false
+		s.out.flying++
+	}
 	s.pubrel(w, a.ID, packet.Success)
 	return nil
 }
