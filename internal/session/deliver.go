@@ -203,11 +203,14 @@ func (s *Session) encodeSpecial(w *Work, topic string, ids []uint32) bool {
 	return ok
 }
 
+// aliasSize is what a topic alias adds to a packet.
+const aliasSize = 3
+
 // alias is the topic's alias and whether the client knows it, or 0
 // [MQTT-3.1.2-26].
 func (s *Session) alias(w *Work, topic string) (alias uint16, known bool) {
 	limit := min(s.AliasMaximum, w.Limits.TopicAliasMaximum)
-	if limit == 0 {
+	if limit == 0 || len(topic) <= aliasSize { // the packet could only grow
 		return 0, false
 	}
 	o := s.outgoing()
