@@ -1,6 +1,10 @@
 package session
 
-import "github.com/fantail-mqtt/fantail/packet"
+import (
+	"bytes"
+
+	"github.com/fantail-mqtt/fantail/packet"
+)
 
 // Puback takes in a PUBACK: the QoS 1 message is done, whatever its code
 // [MQTT-4.4.0-2].
@@ -84,7 +88,7 @@ type incoming struct {
 	// the PUBLISH came on this connection.
 	open    map[uint16]bool
 	current int      // how many of them are true
-	aliases []string // by topic alias - 1
+	aliases [][]byte // topics by alias - 1; replaced, never overwritten
 }
 
 func (in *incoming) forgetAliases() {
@@ -124,7 +128,8 @@ func (s *Session) incoming() *incoming {
 }
 
 // Topic puts the topic that an alias stands for into p, or remembers the
-// alias (5.0, section 3.3.2.3.4).
+// alias (5.0, section 3.3.2.3.4). The topic stays as it is when the alias
+// changes.
 func (s *Session) Topic(w *Work, p *packet.Publish) error {
 	if p.Alias == 0 {
 		if len(p.Topic) == 0 {
@@ -139,17 +144,17 @@ func (s *Session) Topic(w *Work, p *packet.Publish) error {
 	i := int(p.Alias) - 1
 	if len(p.Topic) > 0 {
 		for len(in.aliases) <= i {
-			in.aliases = append(in.aliases, "")
+			in.aliases = append(in.aliases, nil)
 		}
-		if in.aliases[i] != string(p.Topic) {
-			in.aliases[i] = string(p.Topic)
+		if !bytes.Equal(in.aliases[i], p.Topic) {
+			in.aliases[i] = bytes.Clone(p.Topic)
 		}
 		return nil
 	}
-	if i >= len(in.aliases) || in.aliases[i] == "" {
+	if i >= len(in.aliases) || in.aliases[i] == nil {
 		return packet.Refuse(packet.ProtocolError, "topic alias was never set on this connection")
 	}
-	p.Topic = []byte(in.aliases[i])
+	p.Topic = in.aliases[i]
 	return nil
 }
 
