@@ -117,7 +117,7 @@ type leaving struct {
 // The caller holds the shard's lock and c.mu.
 func (b *Broker) displace(t *Tick, c *Client, r *Connect) leaving {
 	left := leaving{link: c.link, out: c.out, rivals: c.rivals}
-	c.out, c.link = nil, nil
+	c.out, c.link, c.walks = nil, nil, nil // the old connection's loop may still be inside a walk
 	if left.link != nil {
 		b.stats.Connected.Add(-1)
 		c.session.End()
