@@ -323,3 +323,19 @@ func (w *wire) lose() {
 	}
 	w.conn.Close()
 }
+
+// nextPublish is the next PUBLISH; exchanges of earlier ones go on meanwhile.
+func (w *wire) nextPublish() packet.Publish {
+	w.t.Helper()
+	for {
+		f := w.next()
+		if f.Type == packet.PUBLISH {
+			return w.parse(f)
+		}
+		a, err := packet.ParseAck(packet.PUBREL, f.Body, w.v)
+		if err != nil || f.Type != packet.PUBREL {
+			w.t.Fatalf("%v % x came", f.Type, f.Body)
+		}
+		w.answer(packet.PUBCOMP, a.ID)
+	}
+}

@@ -52,7 +52,9 @@ func (b *Broker) Connect(t *Tick, link Link, r *Connect) *Client {
 	b.finishLeaving(t, old, &left)
 	if left.link != nil {
 		b.takenOver(c, left.link.Info(), r.Info)
-		left.link.Kick(left.out, packet.Refuse(packet.SessionTakenOver, "another connection took the client id over"))
+		why := packet.Refuse(packet.SessionTakenOver, "another connection took the client id over")
+		left.link.Kick(left.out, why)
+		b.announce(t, left.link.Info(), "disconnected", why.Error())
 	}
 	b.announce(t, r.Info, "connected", "")
 	return c
