@@ -98,7 +98,7 @@ func New(c Config) (*Broker, error) {
 		return nil, err
 	}
 	c = c.WithDefaults()
-	b := &Broker{config: c, logger: slog.Default(), version: "devel", ready: make(chan struct{})}
+	b := &Broker{config: c, logger: slog.Default(), ready: make(chan struct{})}
 	if c.Data != "" {
 		l, err := lock.Acquire(c.Data)
 		if err != nil {
@@ -112,9 +112,10 @@ func New(c Config) (*Broker, error) {
 	}
 	b.wheel = wheel.New()
 	b.broker = broker.New(broker.Options{
-		Node: c.Node, Version: b.version, Limits: brokerLimits(&c.Limits), Strategy: strategy,
+		Node: c.Node, Limits: brokerLimits(&c.Limits), Strategy: strategy,
 		Access: access{b}, Log: broker.Memory{}, Logger: forwardLog(b), Wheel: b.wheel, SysInterval: max(c.SysInterval, 0),
 	})
+	b.UseVersion("devel")
 	return b, nil
 }
 
@@ -128,7 +129,10 @@ func (b *Broker) UseAuthenticator(a Authenticator) { b.authenticator = a }
 func (b *Broker) UseAuthorizer(a Authorizer) { b.authorizer = a }
 
 // UseVersion sets the version that the broker shows of itself.
-func (b *Broker) UseVersion(v string) { b.version = v }
+func (b *Broker) UseVersion(v string) {
+	b.version = v
+	b.broker.SetVersion(v)
+}
 
 // ErrRunning is returned by a second Run.
 var ErrRunning = errors.New("the broker runs already, or has run: make a new one")

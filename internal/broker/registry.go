@@ -52,7 +52,9 @@ func (b *Broker) Connect(t *Tick, link Link, r *Connect) *Client {
 	b.finishLeaving(t, old, &left)
 	if left.link != nil {
 		b.takenOver(c, left.link.Info(), r.Info)
-		left.link.Kick(left.out, packet.Refuse(packet.SessionTakenOver, "another connection took the client id over"))
+		why := packet.Refuse(packet.SessionTakenOver, "another connection took the client id over")
+		left.link.Kick(left.out, why)
+		b.announce(t, left.link.Info(), "disconnected", why.Error())
 	}
 	b.announce(t, r.Info, "connected", "")
 	return c
@@ -117,7 +119,7 @@ type leaving struct {
 // The caller holds the shard's lock and c.mu.
 func (b *Broker) displace(t *Tick, c *Client, r *Connect) leaving {
 	left := leaving{link: c.link, out: c.out, rivals: c.rivals}
-	c.out, c.link = nil, nil
+	c.out, c.link, c.walks = nil, nil, nil // the old connection's loop may still be inside a walk
 	if left.link != nil {
 		b.stats.Connected.Add(-1)
 		c.session.End()

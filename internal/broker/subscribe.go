@@ -68,7 +68,7 @@ func (b *Broker) subscribe(t *Tick, c *Client, link Link, s *packet.Subscription
 	if f.IsShared() || s.RetainHandling == 2 || s.RetainHandling == 1 && existed { // [MQTT-3.3.1-10]
 		return packet.Code(s.QoS), nil, nil
 	}
-	return packet.Code(s.QoS), &walk{filter: f.Path, qos: s.QoS, id: id, cursor: b.retained.Iterate(f.Path)}, nil
+	return packet.Code(s.QoS), &walk{subscription: s.Filter, filter: f.Path, qos: s.QoS, id: id, cursor: b.retained.Iterate(f.Path)}, nil
 }
 
 // overLimit says whether one more subscription is too many. The caller holds
@@ -128,6 +128,7 @@ func (b *Broker) Unsubscribe(t *Tick, c *Client, link Link, p *packet.Unsubscrib
 // The caller holds c.mu.
 func (b *Broker) remove(t *Tick, c *Client, filter string) {
 	b.unroute(filter, c)
+	c.stopWalk(filter)
 	if f, err := topic.ParseFilter(filter, 0); err == nil && f.Wildcard() {
 		c.wildcards--
 	}

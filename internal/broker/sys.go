@@ -118,7 +118,7 @@ func (b *Broker) figures() []figure {
 	n := func(x int64) string { return strconv.FormatInt(x, 10) }
 	u := func(x uint64) string { return strconv.FormatUint(x, 10) }
 	list := []figure{
-		{"version", "fantail version " + b.o.Version},
+		{"version", "fantail version " + *b.version.Load()},
 		{"uptime", n(int64(time.Since(b.start).Seconds())) + " seconds"},
 		{"clients/total", n(sessions)},
 		{"clients/connected", n(connected)},

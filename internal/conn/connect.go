@@ -28,18 +28,26 @@ func (c *Conn) connect(t *broker.Tick, body []byte) error {
 	if err := c.check(p); err != nil {
 		return err
 	}
-	limits := c.server.limits.Load()
-	if limits.Connections > 0 && c.server.o.Broker.Stats().Connected.Load() >= limits.Connections {
-		if c.server.o.ServerReference != "" {
-			return packet.Refuse(packet.UseAnotherServer, "the server has as many connections as it may")
-		}
-		return packet.Refuse(packet.QuotaExceeded, "the server has as many connections as it may")
+	if err := c.server.room(); err != nil {
+		return err
 	}
 	c.keep(t, p)
 	if p.HasAuthMethod {
 		return c.beginProof(t, p)
 	}
 	return c.decide(t, p)
+}
+
+// room says whether one more client may connect.
+func (s *Server) room() error {
+	most := s.limits.Load().Connections
+	if most == 0 || s.o.Broker.Stats().Connected.Load() < most {
+		return nil
+	}
+	if s.o.ServerReference != "" {
+		return packet.Refuse(packet.UseAnotherServer, "the server has as many connections as it may")
+	}
+	return packet.Refuse(packet.QuotaExceeded, "the server has as many connections as it may")
 }
 
 // keep notes what will be known of the client. CONNECT's own bytes go with the
@@ -133,6 +141,9 @@ func denied(err error) error {
 // authentication.
 func (c *Conn) accept(t *broker.Tick, p *packet.Connect, final []byte) error {
 	s := c.server
+	if err := s.room(); err != nil { // others came while somebody decided about this one
+		return err
+	}
 	r := &broker.Connect{Info: &c.info, CleanStart: p.CleanStart, Will: p.Will, Terms: c.terms(p)}
 	if p.Version == packet.V5 {
 		c.offer(r, p, final)
