@@ -3,12 +3,14 @@ package interop
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // options is what a test wants of its broker.
@@ -44,12 +46,13 @@ func startBroker(t *testing.T, o options) addresses {
 		at.WS = "ws://127.0.0.1:" + ports[2] + "/mqtt"
 		at.WSS = "wss://127.0.0.1:" + ports[3] + "/mqtt"
 		secure := fmt.Sprintf("cafile %s\ncertfile %s\nkeyfile %s\nrequire_certificate true\n", at.CA, serverCert, serverKey)
-		config := "user root\nlog_dest stderr\nlog_type all\nmax_queued_messages 10000\n" + mosquittoUsers(t, o.Users) +
+		config := "user root\nlog_dest stderr\nmax_queued_messages 10000\n" + mosquittoUsers(t, o.Users) +
 			"listener " + ports[0] + " 127.0.0.1\n" +
 			"listener " + ports[1] + " 127.0.0.1\n" + secure +
 			"listener " + ports[2] + " 127.0.0.1\nprotocol websockets\n" +
 			"listener " + ports[3] + " 127.0.0.1\nprotocol websockets\n" + secure
 		if runMosquitto(t, program, config) {
+			keepAwake(t, at.TCP, o)
 			return at
 		}
 	}
@@ -94,6 +97,33 @@ func runMosquitto(t *testing.T, program, config string) bool {
 		}
 	})
 	return <-ready
+}
+
+// keepAwake wakes mosquitto often. It reads at most 4 KiB of a WebSocket or
+// TLS connection each time it wakes, and alone it wakes only every 100 ms.
+func keepAwake(t *testing.T, address string, o options) {
+	t.Helper()
+	if len(o.Users) > 0 {
+		return // nothing large is sent there
+	}
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	connect := []byte("\x10\x11\x00\x04MQTT\x04\x02\x00\x00\x00\x05awake")
+	if _, err := conn.Write(connect); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	go io.Copy(io.Discard, conn) // this and the next end with conn
+	go func() {
+		for ticker := time.NewTicker(5 * time.Millisecond); ; <-ticker.C {
+			if _, err := conn.Write([]byte{0xC0, 0}); err != nil {
+				ticker.Stop()
+				return
+			}
+		}
+	}()
 }
 
 // mosquittoUsers returns the configuration that lets only users in.

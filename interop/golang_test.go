@@ -228,7 +228,8 @@ func (c *go3Client) Connect(ctx context.Context, o connect) (connack, error) {
 	c.mqtt = mqtt.NewClient(p)
 	token := c.mqtt.Connect().(*mqtt.ConnectToken)
 	err := wait(ctx, token)
-	if err != nil && token.ReturnCode() == 0 {
+	const networkError = 0xFE // the library's own
+	if code := token.ReturnCode(); err != nil && (code == 0 || code >= networkError) {
 		return connack{}, err
 	}
 	return connack{Code: int(token.ReturnCode()), Session: flag(token.SessionPresent())}, nil

@@ -149,6 +149,8 @@ class Driver:
 
 
 def main():
+    # the library's thread ends with an exception where TLS is refused late
+    threading.excepthook = lambda args: emit("error", text=repr(args.exc_value))
     driver = Driver()
     for line in sys.stdin:
         command = json.loads(line)
