@@ -184,10 +184,10 @@ func (d *driver) Die() {
 		return
 	}
 	d.running = nil
-	p.stdin.Close()
-	p.cmd.Process.Kill()
+	_ = p.stdin.Close()
+	_ = p.cmd.Process.Kill()
 	<-p.ended
-	p.cmd.Wait()
+	_ = p.cmd.Wait() // killed
 	if d.t.Failed() && p.stderr.Len() > 0 {
 		d.t.Logf("%s writes to stderr:\n%s", d.command, p.stderr.String())
 	}

@@ -195,7 +195,7 @@ func (c *goClient) Disconnect(ctx context.Context) error {
 
 func (c *goClient) Die() {
 	if c.conn != nil {
-		c.conn.Close()
+		_ = c.conn.Close()
 	}
 }
 
@@ -280,6 +280,6 @@ func (c *go3Client) Disconnect(context.Context) error {
 
 func (c *go3Client) Die() {
 	if c.conn != nil {
-		c.conn.Close()
+		_ = c.conn.Close()
 	}
 }

@@ -104,7 +104,7 @@ func (c *tools) read(s *subscriber, box inbox, granted chan<- []int) {
 			granted = nil
 		case strings.HasSuffix(line, " sending CONNECT"):
 			if connects++; connects == 2 {
-				s.cmd.Process.Kill() // it would fight for its client id
+				_ = s.cmd.Process.Kill() // it would fight for its client id
 			}
 		}
 	}
@@ -177,7 +177,9 @@ func (c *tools) Publish(ctx context.Context, m message) (int, error) {
 	}
 	code := unseen
 	if _, after, found := strings.Cut(string(out), "RC:"); found { // of PUBACK or PUBCOMP
-		fmt.Sscanf(after, "%d", &code)
+		if _, err := fmt.Sscanf(after, "%d", &code); err != nil {
+			return unseen, fmt.Errorf("mosquitto_pub prints %q: %w", out, err)
+		}
 	}
 	return code, nil
 }
@@ -188,7 +190,7 @@ func (c *tools) Disconnect(ctx context.Context) error {
 	if c.sub == nil {
 		return nil
 	}
-	c.sub.cmd.Process.Signal(syscall.SIGTERM)
+	_ = c.sub.cmd.Process.Signal(syscall.SIGTERM) // fails if it has ended, as it should
 	select {
 	case <-c.sub.ended:
 		c.sub = nil
@@ -296,20 +298,18 @@ func startTool(t *testing.T, name string, args ...string) *subscriber {
 }
 
 func (s *subscriber) read(out io.Reader) {
-	defer close(s.ended)
-	defer s.cmd.Wait()
-	defer close(s.lines)
 	lines := bufio.NewReader(out)
-	for {
-		line, err := lines.ReadString('\n')
-		if err != nil {
-			return
-		}
+	line, err := lines.ReadString('\n')
+	for err == nil {
 		s.lines <- strings.TrimSuffix(line, "\n")
+		line, err = lines.ReadString('\n')
 	}
+	close(s.lines)
+	_ = s.cmd.Wait() // its exit code is in ProcessState
+	close(s.ended)
 }
 
 func (s *subscriber) kill() {
-	s.cmd.Process.Kill()
+	_ = s.cmd.Process.Kill()
 	<-s.ended
 }

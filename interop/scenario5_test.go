@@ -1,7 +1,9 @@
 package interop
 
 import (
+	"fmt"
 	"slices"
+	"testing"
 )
 
 // request: a request names the topic for its response and carries data which
@@ -33,33 +35,39 @@ func request(s *stage) {
 	requester.expect(answer)
 }
 
-// expiry: a message that outlived its interval is not delivered, and another
-// says how much of its own is left [MQTT-3.3.2-5], [MQTT-3.3.2-6]. The delayed
-// will of a client which died is the clock.
-func expiry(s *stage) {
-	w, c := s.witness(), s.open("durable")
-	c.connect(connect{SessionExpiry: 3600})
-	c.subscribe(filter{s.topic("+"), 1})
-	c.disconnect()
+// TestExpiry: a message that outlived its interval is not delivered, and
+// another says how much of its own is left [MQTT-3.3.2-5], [MQTT-3.3.2-6]. The
+// delayed will of a client that died is the clock, one for all flavours.
+func TestExpiry(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, startBroker(t, options{}), flavour{})
+	w := s.witness()
+	var peers []*peer
+	for i, f := range flavours(t, 5) {
+		p := s.peer(f, f.name)
+		p.connect(connect{SessionExpiry: 3600, ClientID: fmt.Sprintf("durable-%d", i)})
+		p.subscribe(filter{s.topic("for/" + p.role), 1})
+		p.disconnect()
+		for _, seconds := range []uint32{1, 600, 0} {
+			w.publish(message{Topic: s.topic("for/" + p.role), QoS: 1, Expiry: seconds})
+		}
+		peers = append(peers, p)
+	}
 
-	clock := s.topic("clock/passed")
-	w.subscribe(filter{clock, 1})
-	w.publish(message{Topic: s.topic("short"), QoS: 1, Expiry: 1})
-	w.publish(message{Topic: s.topic("long"), QoS: 1, Expiry: 600})
-	w.publish(message{Topic: s.topic("endless"), QoS: 1})
-
+	passed := message{Topic: s.topic("clock"), QoS: 1}
+	w.subscribe(filter{passed.Topic, 1})
 	mortal := s.peer(w.stage.flavour, "mortal")
-	passed := message{Topic: clock, QoS: 1}
 	mortal.connect(connect{Clean: true, SessionExpiry: 600, Will: &passed, WillDelay: 2})
 	mortal.client.Die()
 	w.expect(passed)
 
-	c.connect(connect{SessionExpiry: 3600})
-	long := c.next()
-	if long.Topic != s.topic("long") || long.Expiry > 598 || long.Expiry < 600-uint32(patience.Seconds()) {
-		s.t.Errorf("receives %v, want %s with an expiry of at most 598", long, s.topic("long"))
+	for i, p := range peers {
+		p.connect(connect{SessionExpiry: 3600, ClientID: fmt.Sprintf("durable-%d", i)})
+		if m := p.next(); m.Expiry > 598 || m.Expiry < 600-uint32(patience.Seconds()) {
+			t.Errorf("%s receives %v, want an expiry of at most 598", p.role, m)
+		}
+		p.expect(message{Topic: s.topic("for/" + p.role), QoS: 1})
 	}
-	c.expect(message{Topic: s.topic("endless"), QoS: 1})
 }
 
 // reasons: the codes of SUBACK, UNSUBACK, PUBACK and PUBREC.

@@ -212,13 +212,56 @@ static void create(const char *c)
 	free(id);
 }
 
-/* Its strings live as long as the process: the library may keep them. */
+/* The strings of a CONNECT live as long as the process: the library may keep
+ * them. */
+static void add_will(MQTTClient_connectOptions *o, MQTTClient_willOptions *will, const char *w)
+{
+	size_t length;
+	if (!w)
+		return;
+	will->topicName = string(member(w, "topic"));
+	will->payload.data = unhex(member(w, "payload"), &length);
+	will->payload.len = (int)length;
+	will->qos = (int)number(member(w, "qos"));
+	will->retained = truth(member(w, "retain"));
+	o->will = will;
+}
+
+static void add_tls(MQTTClient_connectOptions *o, MQTTClient_SSLOptions *tls, const char *c)
+{
+	if (!member(c, "ca"))
+		return;
+	tls->trustStore = string(member(c, "ca"));
+	tls->keyStore = string(member(c, "cert"));
+	tls->privateKey = string(member(c, "key"));
+	tls->verify = 1;
+	o->ssl = tls;
+}
+
+static int connect5(MQTTClient_connectOptions *o, const char *c)
+{
+	const char *w = member(c, "will");
+	MQTTProperties p = MQTTProperties_initializer, will = MQTTProperties_initializer;
+	add_number(&p, MQTTPROPERTY_CODE_SESSION_EXPIRY_INTERVAL, number(member(c, "session_expiry")));
+	if (w) {
+		will = properties(w);
+		add_number(&will, MQTTPROPERTY_CODE_WILL_DELAY_INTERVAL, number(member(c, "will_delay")));
+	}
+	MQTTResponse r = MQTTClient_connect5(client, o, &p, w ? &will : NULL);
+	int code = (int)r.reasonCode;
+	MQTTResponse_free(r);
+	return code;
+}
+
 static void connect_to(const char *c)
 {
-	version = (int)number(member(c, "version"));
-	create(c);
 	MQTTClient_connectOptions three = MQTTClient_connectOptions_initializer;
 	MQTTClient_connectOptions five = MQTTClient_connectOptions_initializer5;
+	MQTTClient_SSLOptions tls = MQTTClient_SSLOptions_initializer;
+	MQTTClient_willOptions will = MQTTClient_willOptions_initializer;
+
+	version = (int)number(member(c, "version"));
+	create(c);
 	MQTTClient_connectOptions o = version == 5 ? five : three;
 	o.MQTTVersion = version;
 	o.keepAliveInterval = (int)number(member(c, "keep_alive"));
@@ -229,46 +272,16 @@ static void connect_to(const char *c)
 		o.cleanstart = truth(member(c, "clean"));
 	else
 		o.cleansession = truth(member(c, "clean"));
+	add_tls(&o, &tls, c);
+	add_will(&o, &will, member(c, "will"));
 
-	MQTTClient_SSLOptions ssl = MQTTClient_SSLOptions_initializer;
-	ssl.trustStore = string(member(c, "ca"));
-	ssl.keyStore = string(member(c, "cert"));
-	ssl.privateKey = string(member(c, "key"));
-	ssl.verify = 1;
-	if (ssl.trustStore)
-		o.ssl = &ssl;
-
-	MQTTClient_willOptions will = MQTTClient_willOptions_initializer;
-	MQTTProperties will_properties = MQTTProperties_initializer;
-	const char *w = member(c, "will");
-	if (w) {
-		size_t length;
-		will.topicName = string(member(w, "topic"));
-		will.payload.data = unhex(member(w, "payload"), &length);
-		will.payload.len = (int)length;
-		will.qos = (int)number(member(w, "qos"));
-		will.retained = truth(member(w, "retain"));
-		o.will = &will;
-		will_properties = properties(w);
-		add_number(&will_properties, MQTTPROPERTY_CODE_WILL_DELAY_INTERVAL, number(member(c, "will_delay")));
-	}
-
-	int code;
 	over = 0;
-	if (version == 5) {
-		MQTTProperties p = MQTTProperties_initializer;
-		add_number(&p, MQTTPROPERTY_CODE_SESSION_EXPIRY_INTERVAL, number(member(c, "session_expiry")));
-		MQTTResponse r = MQTTClient_connect5(client, &o, &p, w ? &will_properties : NULL);
-		code = (int)r.reasonCode;
-		MQTTResponse_free(r);
-	} else {
-		code = MQTTClient_connect(client, &o);
-	}
+	int code = version == 5 ? connect5(&o, c) : MQTTClient_connect(client, &o);
 	if (code < 0) {
 		fail("connect", code);
 		return;
 	}
-	begin("connected");
+	begin("connected"); /* 5.0: the library keeps session present to itself */
 	printf(",\"code\":%d,\"session\":%d", code, version == 5 ? UNSEEN : o.returned.sessionPresent);
 	end();
 }

@@ -94,7 +94,12 @@ const commands = {
     c.on('message', received)
     c.on('disconnect', (p) => { code = p.reasonCode })
     c.on('close', () => {
-      if (!c.disconnecting) emit('gone', { code })
+      if (!answered) {
+        answered = true
+        fail(new Error('closed before CONNACK'))
+      } else if (!c.disconnecting) {
+        emit('gone', { code })
+      }
     })
   },
 

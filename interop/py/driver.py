@@ -53,6 +53,7 @@ class Driver:
         self.client = None
         self.five = False
         self.over = True  # the end of the connection is known
+        self.answered = False  # CONNACK has come
 
     def connect(self, o):
         self.five = o["version"] == 5
@@ -78,7 +79,7 @@ class Driver:
         if o.get("username"):
             c.username_pw_set(o["username"], o.get("password"))
         self.set_will(o)
-        self.over = False
+        self.over = self.answered = False
         more = {}
         if self.five:
             more["clean_start"] = o["clean"]
@@ -116,6 +117,7 @@ class Driver:
         self.client.disconnect()
 
     def on_connect(self, _client, _data, flags, reason, _properties=None):
+        self.answered = True
         emit("connected", code=code(reason), session=flags["session present"])
 
     def on_subscribe(self, _client, _data, _mid, granted, _properties=None):
@@ -128,13 +130,12 @@ class Driver:
         if self.over:
             return
         self.over = True
-        if not self.five:
-            emit("disconnected" if reason == 0 else "gone", code=-1)
-            return
-        if reason is None or code(reason) == 0:
+        if not self.answered:
+            emit("error", text="closed before CONNACK")
+        elif reason is None or code(reason) == 0:
             emit("disconnected")
-            return
-        emit("gone", code=-1 if isinstance(reason, int) else reason.value)
+        else:  # a number is the library's own
+            emit("gone", code=-1 if isinstance(reason, int) else reason.value)
 
     def on_message(self, _client, _data, m):
         e = {"topic": m.topic, "payload": m.payload.hex(), "qos": m.qos, "retain": bool(m.retain), "dup": bool(m.dup)}
