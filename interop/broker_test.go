@@ -1,16 +1,13 @@
 package interop
 
 import (
-	"bufio"
-	"fmt"
-	"io"
-	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
+	"context"
+	"log/slog"
+	"net/url"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/fantail-mqtt/fantail"
 )
 
 // options is what a test wants of its broker.
@@ -28,137 +25,67 @@ type addresses struct {
 
 	CA        string // file, as the following
 	Cert, Key string // of a client
-
-	// Mute is a fault of the broker: it takes a session over without the
-	// DISCONNECT that [MQTT-3.1.4-3] demands.
-	Mute bool
 }
 
 // startBroker starts the broker under test, which ends with the test.
 func startBroker(t *testing.T, o options) addresses {
 	t.Helper()
 	ca := newAuthority(t)
-	at := addresses{CA: ca.File, Mute: true} // mosquitto 2.0.11
+	at := addresses{CA: ca.File}
 	at.Cert, at.Key = ca.issue(t, "client")
-	serverCert, serverKey := ca.issue(t, "server")
+	cert, key := ca.issue(t, "server")
 
-	program := find(t, "mosquitto", "/usr/sbin/mosquitto", "mosquitto")
-	for range 3 { // somebody may take a free port before the broker does
-		ports := freePorts(t, 4)
-		at.TCP = "127.0.0.1:" + ports[0]
-		at.TLS = "127.0.0.1:" + ports[1]
-		at.WS = "ws://127.0.0.1:" + ports[2] + "/mqtt"
-		at.WSS = "wss://127.0.0.1:" + ports[3] + "/mqtt"
-		secure := fmt.Sprintf("cafile %s\ncertfile %s\nkeyfile %s\nrequire_certificate true\n", at.CA, serverCert, serverKey)
-		config := "user root\nlog_dest stderr\nmax_queued_messages 10000\n" + mosquittoUsers(t, o.Users) +
-			"listener " + ports[0] + " 127.0.0.1\n" +
-			"listener " + ports[1] + " 127.0.0.1\n" + secure +
-			"listener " + ports[2] + " 127.0.0.1\nprotocol websockets\n" +
-			"listener " + ports[3] + " 127.0.0.1\nprotocol websockets\n" + secure
-		if runMosquitto(t, program, config) {
-			keepAwake(t, at.TCP, o)
-			return at
-		}
+	var c fantail.Config
+	for name, password := range o.Users {
+		c.Auth.Anonymous = "never"
+		c.Auth.Users = append(c.Auth.Users, fantail.User{Name: name, Password: password})
 	}
-	t.Fatal("the broker does not start")
-	return at
-}
-
-// runMosquitto returns once the broker accepts, or false when it cannot.
-func runMosquitto(t *testing.T, program, config string) bool {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "mosquitto.conf")
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	broker := exec.Command(program, "-c", file)
-	logs, err := broker.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := broker.Start(); err != nil {
-		t.Fatalf("start %s: %v", program, err)
-	}
-	var lines []string
-	ready := make(chan bool, 1)
-	ended := make(chan struct{})
-	go func() { // ends with the broker's log, and Cleanup waits for it
-		defer close(ended)
-		for scan := bufio.NewScanner(logs); scan.Scan(); {
-			lines = append(lines, scan.Text())
-			if strings.HasSuffix(scan.Text(), " running") {
-				ready <- true // once
-			}
-		}
-		close(ready)
-	}()
-	t.Cleanup(func() {
-		_ = broker.Process.Kill()
-		<-ended
-		_ = broker.Wait() // killed
-		if t.Failed() {
-			t.Logf("the broker's log:\n%s", strings.Join(lines, "\n"))
-		}
-	})
-	return <-ready
-}
-
-// keepAwake wakes mosquitto often. It reads at most 4 KiB of a WebSocket or
-// TLS connection each time it wakes, and alone it wakes only every 100 ms.
-func keepAwake(t *testing.T, address string, o options) {
-	t.Helper()
-	if len(o.Users) > 0 {
-		return // nothing large is sent there
-	}
-	conn, err := net.Dial("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	connect := []byte("\x10\x11\x00\x04MQTT\x04\x02\x00\x00\x00\x05awake")
-	if _, err := conn.Write(connect); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	go io.Copy(io.Discard, conn) // this and the next end with conn
-	go func() {
-		for ticker := time.NewTicker(5 * time.Millisecond); ; <-ticker.C {
-			if _, err := conn.Write([]byte{0xC0, 0}); err != nil {
-				ticker.Stop()
-				return
-			}
-		}
-	}()
-}
-
-// mosquittoUsers returns the configuration that lets only users in.
-func mosquittoUsers(t *testing.T, users map[string]string) string {
-	t.Helper()
-	if len(users) == 0 {
-		return "allow_anonymous true\n"
-	}
-	file := filepath.Join(t.TempDir(), "passwords")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for name, password := range users {
-		if out, err := exec.Command("mosquitto_passwd", "-b", file, name, password).CombinedOutput(); err != nil {
-			t.Fatalf("mosquitto_passwd: %v: %s", err, out)
-		}
-	}
-	return "allow_anonymous false\npassword_file " + file + "\n"
-}
-
-func freePorts(t *testing.T, n int) []string {
-	t.Helper()
-	var ports []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	secure := "?" + url.Values{"cert": {cert}, "key": {key}, "client_ca": {at.CA}, "client_cert": {"require"}}.Encode()
+	for _, text := range []string{"tcp://127.0.0.1:0", "tls://127.0.0.1:0" + secure, "ws://127.0.0.1:0", "wss://127.0.0.1:0" + secure} {
+		l, err := fantail.ParseListener(text)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close() // held until all are found, so that they differ
-		_, port, _ := net.SplitHostPort(l.Addr().String())
-		ports = append(ports, port)
+		c.Listeners = append(c.Listeners, l)
 	}
-	return ports
+	hosts := run(t, c)
+	at.TCP, at.TLS, at.WS, at.WSS = hosts[0], hosts[1], "ws://"+hosts[2]+"/mqtt", "wss://"+hosts[3]+"/mqtt"
+	return at
+}
+
+// run runs the broker until the test ends, and returns where it listens.
+func run(t *testing.T, c fantail.Config) (hosts []string) {
+	t.Helper()
+	b, err := fantail.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	b.UseLogger(slog.New(slog.NewTextHandler(&log, nil))) // its handler writes one line at a time
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- b.Run(ctx) }() // ends with the test, which waits for it
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("the broker's log:\n%s", log.String())
+		}
+	})
+	select {
+	case <-b.Ready():
+	case err := <-ended:
+		ended <- nil
+		t.Fatal(err)
+	}
+	for _, address := range b.Addresses() {
+		u, err := url.Parse(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hosts = append(hosts, u.Host)
+	}
+	return hosts
 }

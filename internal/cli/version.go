@@ -20,11 +20,17 @@ func versionCommand(e *env) *cobra.Command {
 	}
 }
 
-// versionLine is made of what the Go tool has written into the binary.
-func versionLine() string {
-	version, revision, changed := "(unknown)", "", ""
+// version is what the Go tool has written into the binary.
+func version() string {
 	if info, ok := debug.ReadBuildInfo(); ok {
-		version = info.Main.Version
+		return info.Main.Version
+	}
+	return "(unknown)"
+}
+
+func versionLine() string {
+	revision, changed := "", ""
+	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
 			switch {
 			case s.Key == "vcs.revision":
@@ -34,5 +40,5 @@ func versionLine() string {
 			}
 		}
 	}
-	return fmt.Sprintf("fantail %s%s%s %s %s/%s", version, revision, changed, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return fmt.Sprintf("fantail %s%s%s %s %s/%s", version(), revision, changed, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

@@ -132,10 +132,22 @@ func (c *Conn) decided(l loop.Local, p *packet.Connect, err error) {
 func denied(err error) error {
 	var r *packet.Refusal
 	if errors.As(err, &r) {
-		return r
+		return err
 	}
 	return packet.Refuse(packet.NotAuthorized, err.Error())
 }
+
+// Advice is a refusal with what the broker's owner can do about it. The client
+// hears the refusal alone; the log has both.
+type Advice struct {
+	Refusal *packet.Refusal
+	Do      string
+}
+
+func (a *Advice) Error() string { return a.Refusal.Error() + " (" + a.Do + ")" }
+
+// Unwrap is the refusal.
+func (a *Advice) Unwrap() error { return a.Refusal }
 
 // accept connects the client; final is the last answer of an enhanced
 // authentication.
@@ -256,8 +268,15 @@ func (c *Conn) refuse(err error) {
 	c.state = over
 	c.server.o.Wheel.Stop(&c.timer)
 	c.server.o.Broker.Stats().Refused.Add(name(r.Code))
-	c.server.o.Logger.Info("connection refused", slog.String("addr", c.peer.Addr.String()), slog.String("listener", c.peer.Listener),
-		slog.String("client", c.info.ClientID), slog.String("reason", name(r.Code)), slog.String("why", r.Why))
+	attrs := []any{
+		slog.String("addr", c.peer.Addr.String()), slog.String("listener", c.peer.Listener),
+		slog.String("client", c.info.ClientID), slog.String("reason", name(r.Code)), slog.String("why", r.Why),
+	}
+	var advice *Advice
+	if errors.As(err, &advice) {
+		attrs = append(attrs, slog.String("do", advice.Do))
+	}
+	c.server.o.Logger.Info("connection refused", attrs...)
 	c.sock.Finish(c.refusal(r), io.EOF)
 }
 
