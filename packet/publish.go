@@ -267,3 +267,10 @@ func AppendPublish(dst []byte, p *Publish, v Version) []byte {
 	}
 	return append(dst, p.Payload...)
 }
+
+// IDOffset is where in the encoded packet the packet identifier stands; it
+// means nothing with QoS 0.
+func (p *Publish) IDOffset(v Version) int {
+	body, _ := p.lengths(v)
+	return 1 + varintLen(uint32(body)) + 2 + len(p.Topic)
+}

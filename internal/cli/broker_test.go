@@ -1,17 +1,18 @@
 package cli_test
 
 import (
-	"bufio"
+	"context"
 	"errors"
-	"fmt"
+	"log/slog"
 	"net"
-	"os"
+	"net/url"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/fantail-mqtt/fantail"
 )
 
 // testBroker is the broker that the scripts talk to. This file is the only one
@@ -31,69 +32,67 @@ func (b testBroker) env() map[string]string {
 	}
 }
 
-// startBroker runs a broker until the test ends.
+// denials lets nobody publish to or read from denied/#.
+type denials struct{}
+
+func (denials) Access(_ *fantail.ClientInfo, _ fantail.Action, topic string) error {
+	if strings.HasPrefix(topic, "denied/") {
+		return errors.New("denied by the test")
+	}
+	return nil
+}
+
+// startBroker runs a broker until the test ends, and one that lets nobody in.
 func startBroker(t *testing.T) testBroker {
 	t.Helper()
-	program := "/usr/sbin/mosquitto"
-	if _, err := os.Stat(program); err != nil {
-		if program, err = exec.LookPath("mosquitto"); err != nil {
-			t.Skip("no mosquitto to test against")
-		}
-	}
-	dir := t.TempDir()
-	file := func(name, text string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	p := freePorts(t, 4)
-	b := testBroker{port: p[0], wsPort: p[1], closedPort: p[2], freePort: p[3], socket: filepath.Join(dir, "mqtt.sock")}
-	open := "allow_anonymous true\nacl_file " + file("acl", "topic readwrite #\ntopic deny denied/#\n") + "\n"
-	config := "per_listener_settings true\nlog_type all\nuser root\n" +
-		fmt.Sprintf("listener %d 127.0.0.1\n%s", b.port, open) +
-		fmt.Sprintf("listener %d 127.0.0.1\nprotocol websockets\n%s", b.wsPort, open) +
-		fmt.Sprintf("listener 0 %s\n%s", b.socket, open) +
-		fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous false\n", b.closedPort)
-	runUntilReady(t, exec.Command(program, "-c", file("mosquitto.conf", config)), " running")
+	b := testBroker{socket: filepath.Join(t.TempDir(), "mqtt.sock"), freePort: freePorts(t, 1)[0]}
+	open := run(t, fantail.Config{}, "tcp://127.0.0.1:0", "ws://127.0.0.1:0", "unix://"+b.socket)
+	b.port, b.wsPort = open[0], open[1]
+	b.closedPort = run(t, fantail.Config{Auth: fantail.Auth{Anonymous: "never"}}, "tcp://127.0.0.1:0")[0]
 	return b
 }
 
-// runUntilReady starts cmd, returns once a line of its log ends as said, and
-// ends it with the test.
-func runUntilReady(t *testing.T, cmd *exec.Cmd, ready string) {
+// run runs a broker until the test ends, and returns the ports of its
+// listeners.
+func run(t *testing.T, c fantail.Config, urls ...string) (ports []int) {
 	t.Helper()
-	log, err := cmd.StderrPipe()
+	for _, u := range urls {
+		l, err := fantail.ParseListener(u)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Listeners = append(c.Listeners, l)
+	}
+	b, err := fantail.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	running, ended := make(chan bool, 1), make(chan struct{})
-	go func() { // ends with the process, whose log it reads
-		defer close(ended)
-		defer close(running)
-		for lines := bufio.NewScanner(log); lines.Scan(); {
-			if strings.HasSuffix(lines.Text(), ready) {
-				running <- true
-			}
-		}
-	}()
+	b.UseLogger(slog.New(slog.DiscardHandler))
+	b.UseAuthorizer(denials{})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- b.Run(ctx) }() // ends with the test, which waits for it
 	t.Cleanup(func() {
-		cmd.Process.Kill()
-		<-ended
-		cmd.Wait()
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
 	})
 	select {
-	case ok := <-running:
-		if !ok {
-			t.Fatal("the broker ended before it ran")
-		}
-	case <-time.After(20 * time.Second):
-		t.Fatal("the broker does not say that it runs")
+	case <-b.Ready():
+	case err := <-ended:
+		ended <- nil
+		t.Fatal(err)
 	}
+	for _, address := range b.Addresses() {
+		u, err := url.Parse(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		port, _ := strconv.Atoi(u.Port()) // a unix socket has none
+		ports = append(ports, port)
+	}
+	return ports
 }
 
 func freePorts(t *testing.T, n int) []int {

@@ -150,7 +150,7 @@ func (s *serverFlags) serve(e *env, c *config.Config, log *slog.Logger) error {
 }
 
 // reload reads the configuration again. One with a mistake changes nothing.
-func (s *serverFlags) reload(b broker, log *slog.Logger) {
+func (s *serverFlags) reload(b *running, log *slog.Logger) {
 	c, err := s.load()
 	if err == nil {
 		err = b.Reload(c)

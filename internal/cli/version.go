@@ -8,8 +8,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is set by the linker where a release is built.
-var version string
+// linked is set by the linker where a release is built.
+var linked string
 
 func versionCommand(e *env) *cobra.Command {
 	return &cobra.Command{
@@ -23,14 +23,21 @@ func versionCommand(e *env) *cobra.Command {
 	}
 }
 
-// versionLine is made of what the Go tool has written into the binary.
-func versionLine() string {
-	if version != "" {
-		return fmt.Sprintf("fantail %s %s %s/%s", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+// version is what the linker was told, or else what the Go tool has written
+// into the binary.
+func version() string {
+	if linked != "" {
+		return linked
 	}
-	module, revision, changed := "(unknown)", "", ""
 	if info, ok := debug.ReadBuildInfo(); ok {
-		module = info.Main.Version
+		return info.Main.Version
+	}
+	return "(unknown)"
+}
+
+func versionLine() string {
+	revision, changed := "", ""
+	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
 			switch {
 			case s.Key == "vcs.revision":
@@ -40,5 +47,5 @@ func versionLine() string {
 			}
 		}
 	}
-	return fmt.Sprintf("fantail %s%s%s %s %s/%s", module, revision, changed, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return fmt.Sprintf("fantail %s%s%s %s %s/%s", version(), revision, changed, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

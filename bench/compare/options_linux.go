@@ -1,0 +1,170 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fantail-mqtt/fantail/bench/broker"
+	"github.com/fantail-mqtt/fantail/bench/load"
+)
+
+// options is the command line, checked.
+type options struct {
+	brokers   []broker.Kind
+	against   string // the yardstick's name
+	scenarios []load.Scenario
+	idle      int // connections; 0 leaves the idle scenario out
+	rounds    int
+	seconds   time.Duration
+	quick     bool
+	out       string
+}
+
+// flags is the command line as written.
+type flags struct {
+	fantail, mosquitto, against, only, out string
+	brokers                                []broker.Kind
+	rounds, idle, payload                  int
+	seconds, rate                          float64
+	tick                                   time.Duration
+	quick                                  bool
+}
+
+func parseOptions(args []string, stderr io.Writer) (*options, error) {
+	var f flags
+	set := f.define(stderr)
+	if err := set.Parse(args); err != nil {
+		return nil, err
+	}
+	if set.NArg() > 0 {
+		return nil, fmt.Errorf("unexpected argument %q", set.Arg(0))
+	}
+	given := map[string]bool{}
+	set.Visit(func(fl *flag.Flag) { given[fl.Name] = true })
+	if f.quick {
+		f.hurry(given)
+	}
+	return f.check()
+}
+
+func (f *flags) define(stderr io.Writer) *flag.FlagSet {
+	set := flag.NewFlagSet("compare", flag.ContinueOnError)
+	set.SetOutput(stderr)
+	set.StringVar(&f.fantail, "fantail", "./bin/fantail", "our broker's `file`; '' leaves it out")
+	set.StringVar(&f.mosquitto, "mosquitto", "/usr/sbin/mosquitto", "mosquitto's `file`; '' leaves it out")
+	set.Func("broker", "a further broker, `name=command` with {port}, or {mosquitto.conf} for a mosquitto; {dir} is an empty directory (repeatable)",
+		func(s string) error {
+			k, err := broker.Parse(s)
+			f.brokers = append(f.brokers, k)
+			return err
+		})
+	set.StringVar(&f.against, "against", "mosquitto", "the broker that ratios are to, by `name`")
+	set.IntVar(&f.rounds, "rounds", 3, "measurements of each scenario and broker")
+	set.Float64Var(&f.seconds, "seconds", 3, "length of a measurement, after 0.5 s of warm-up")
+	set.Float64Var(&f.rate, "rate", 10_000, "deliveries per second of the open loop; 0 leaves it out")
+	set.DurationVar(&f.tick, "tick", 200*time.Microsecond, "grain of the open loop's schedule; 0 spaces messages evenly")
+	set.IntVar(&f.payload, "payload", 128, "bytes of a message")
+	set.StringVar(&f.only, "only", "", "comma-separated scenario `names` or the first words of them: pairs,fanin-q1,pairs-q0-closed,idle")
+	set.IntVar(&f.idle, "idle", 15_000, "connections of the idle scenario; 0 leaves it out")
+	set.BoolVar(&f.quick, "quick", false, "pairs QoS 0 and 1, closed and open loop, one round of 2 s, no idle (each unless given)")
+	set.StringVar(&f.out, "out", "bench/results", "`directory` for the table; '' writes none")
+	return set
+}
+
+// hurry sets what -quick means for all flags not given by hand.
+func (f *flags) hurry(given map[string]bool) {
+	if !given["only"] {
+		f.only = "pairs-q0,pairs-q1"
+		if given["idle"] && f.idle > 0 {
+			f.only += ",idle"
+		}
+	}
+	if !given["rounds"] {
+		f.rounds = 1
+	}
+	if !given["seconds"] {
+		f.seconds = 2
+	}
+}
+
+func (f *flags) check() (*options, error) {
+	o := &options{
+		against: f.against,
+		idle:    f.idle,
+		rounds:  f.rounds,
+		seconds: time.Duration(f.seconds * float64(time.Second)),
+		quick:   f.quick,
+		out:     f.out,
+	}
+	if f.rounds < 1 || f.seconds <= 0 || f.idle < 0 || f.rate < 0 {
+		return nil, errors.New("-rounds, -seconds must be above 0, -idle and -rate not below")
+	}
+	all, err := plan(f.rate, f.tick, f.payload)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.choose(all, f.only); err != nil {
+		return nil, err
+	}
+	return o, o.gather(f)
+}
+
+// choose keeps the scenarios that -only names.
+func (o *options) choose(all []load.Scenario, only string) error {
+	if only == "" {
+		o.scenarios = all
+		return nil
+	}
+	words := strings.Split(only, ",")
+	for _, sc := range all {
+		if slices.ContainsFunc(words, func(w string) bool { return matches(w, sc.Name()) }) {
+			o.scenarios = append(o.scenarios, sc)
+		}
+	}
+	for _, w := range words {
+		if w != idleName && !slices.ContainsFunc(all, func(sc load.Scenario) bool { return matches(w, sc.Name()) }) {
+			return fmt.Errorf("-only %s: no such scenario; there are %s and %s", w, names(all), idleName)
+		}
+	}
+	if !slices.Contains(words, idleName) {
+		o.idle = 0
+	}
+	return nil
+}
+
+// gather puts the brokers in the order of their turns, the yardstick first.
+func (o *options) gather(f *flags) error {
+	if f.mosquitto != "" {
+		if _, err := os.Stat(f.mosquitto); err != nil {
+			return fmt.Errorf("no mosquitto at %s: install it (apt-get install mosquitto), or say where by -mosquitto", f.mosquitto)
+		}
+		o.brokers = append(o.brokers, broker.Mosquitto(f.mosquitto))
+	}
+	if f.fantail != "" {
+		if _, err := os.Stat(f.fantail); err != nil {
+			return fmt.Errorf("no broker at %s: build it (go build -o bin/fantail ./cmd/fantail), say where by -fantail, or leave it out by -fantail ''", f.fantail)
+		}
+		o.brokers = append(o.brokers, broker.Fantail(f.fantail))
+	}
+	o.brokers = append(o.brokers, f.brokers...)
+	if len(o.brokers) == 0 {
+		return errors.New("no broker to measure")
+	}
+	seen := map[string]bool{}
+	for _, k := range o.brokers {
+		if seen[k.Name] {
+			return fmt.Errorf("two brokers are called %s", k.Name)
+		}
+		seen[k.Name] = true
+	}
+	if !seen[o.against] {
+		return fmt.Errorf("-against %s: no such broker", o.against)
+	}
+	return nil
+}

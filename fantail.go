@@ -1,0 +1,281 @@
+// Package fantail is an MQTT broker: MQTT 3.1, 3.1.1 and 5.0 over TCP, TLS,
+// WebSocket and unix sockets, inside your program or as the command fantail.
+//
+//	b, err := fantail.New(fantail.Config{})
+//	if err != nil {
+//		return err
+//	}
+//	return b.Run(ctx) // serves until ctx ends
+//
+// The program itself publishes and subscribes with [Broker.Publish] and
+// [Broker.Subscribe]; it decides who may connect with an [Authenticator] and
+// what clients may do with an [Authorizer].
+package fantail
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/fantail-mqtt/fantail/internal/api"
+	"github.com/fantail-mqtt/fantail/internal/broker"
+	"github.com/fantail-mqtt/fantail/internal/config"
+	"github.com/fantail-mqtt/fantail/internal/conn"
+	"github.com/fantail-mqtt/fantail/internal/listen"
+	"github.com/fantail-mqtt/fantail/internal/lock"
+	"github.com/fantail-mqtt/fantail/internal/loop"
+	"github.com/fantail-mqtt/fantail/internal/route"
+	"github.com/fantail-mqtt/fantail/internal/session"
+	"github.com/fantail-mqtt/fantail/internal/wheel"
+	"github.com/fantail-mqtt/fantail/message"
+	"github.com/fantail-mqtt/fantail/packet"
+)
+
+// ConnectRequest is what a client says of itself when it connects.
+type ConnectRequest = conn.Request
+
+// Authenticator decides who may connect, in place of the configuration's auth.
+type Authenticator = conn.Authenticator
+
+// ClientInfo is what is known of a connected client.
+type ClientInfo = broker.Info
+
+// Action is what a client wants to do with a topic: [PublishTo] or
+// [SubscribeTo].
+type Action = broker.Action
+
+// The actions.
+const (
+	PublishTo   = broker.Publish
+	SubscribeTo = broker.Subscribe
+)
+
+// Authorizer decides what a connected client may do. It is asked on an event
+// loop and must not wait.
+type Authorizer = broker.Access
+
+// Message is an application message.
+type Message struct {
+	Topic   string
+	Payload []byte
+	QoS     byte // 0, 1 or 2
+	Retain  bool
+	Expiry  time.Duration // 0: it does not expire; whole seconds count
+	// Properties are the MQTT 5.0 properties that reach subscribers unchanged.
+	Properties packet.ForwardProperties
+}
+
+// Broker is an MQTT broker. Set its hooks before Run.
+type Broker struct {
+	config  config.Config
+	logger  *slog.Logger
+	version string
+
+	authenticator Authenticator
+	authorizer    Authorizer
+
+	wheel  *wheel.Wheel
+	broker *broker.Broker
+	conns  *conn.Server
+	lock   *lock.Lock
+	ready  chan struct{}
+	closed sync.Once
+
+	mu        sync.Mutex // guards the rest
+	group     loop.Group
+	listeners []*listen.Listener
+	web       []*api.Server
+	draining  bool
+	running   bool
+}
+
+// New makes a broker. It opens nothing but the data folder's lock; Run serves.
+func New(c Config) (*Broker, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	c = c.WithDefaults()
+	b := &Broker{config: c, logger: slog.Default(), ready: make(chan struct{})}
+	if c.Data != "" {
+		l, err := lock.Acquire(c.Data)
+		if err != nil {
+			return nil, err
+		}
+		b.lock = l
+	}
+	strategy, err := route.ParseStrategy(c.Shared)
+	if err != nil {
+		return nil, err // Validate has seen to it
+	}
+	b.wheel = wheel.New()
+	b.broker = broker.New(broker.Options{
+		Node: c.Node, Limits: brokerLimits(&c.Limits), Strategy: strategy,
+		Access: access{b}, Log: broker.Memory{}, Logger: forwardLog(b), Wheel: b.wheel, SysInterval: max(c.SysInterval, 0),
+	})
+	b.UseVersion("devel")
+	return b, nil
+}
+
+// UseLogger sets where the broker logs; without it, slog's default.
+func (b *Broker) UseLogger(l *slog.Logger) { b.logger = l }
+
+// UseAuthenticator sets who decides who may connect.
+func (b *Broker) UseAuthenticator(a Authenticator) { b.authenticator = a }
+
+// UseAuthorizer sets who decides what clients may do.
+func (b *Broker) UseAuthorizer(a Authorizer) { b.authorizer = a }
+
+// UseVersion sets the version that the broker shows of itself.
+func (b *Broker) UseVersion(v string) {
+	b.version = v
+	b.broker.SetVersion(v)
+}
+
+// ErrRunning is returned by a second Run.
+var ErrRunning = errors.New("the broker runs already, or has run: make a new one")
+
+// Run serves until ctx ends, then sends the clients away, waits for them a
+// moment, and releases everything. It returns nil after a clean end, or why
+// the broker could not start.
+func (b *Broker) Run(ctx context.Context) error {
+	defer b.Close()
+	if err := b.start(); err != nil {
+		return err
+	}
+	close(b.ready)
+	<-ctx.Done()
+	b.drain()
+	return nil
+}
+
+// Ready is closed once all listeners accept.
+func (b *Broker) Ready() <-chan struct{} { return b.ready }
+
+// Addresses are the URLs that are served, with real ports, once Ready.
+func (b *Broker) Addresses() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var list []string
+	for _, l := range b.listeners {
+		list = append(list, l.Addr())
+	}
+	for _, w := range b.web {
+		list = append(list, w.Addr())
+	}
+	return list
+}
+
+// Publish publishes a message of the program's own.
+func (b *Broker) Publish(_ context.Context, m Message) error {
+	if m.QoS > 2 {
+		return fmt.Errorf("publish to %q: QoS is %d", m.Topic, m.QoS)
+	}
+	kept := &message.Message{
+		Topic: m.Topic, Payload: append([]byte(nil), m.Payload...), Forward: packet.AppendForward(nil, &m.Properties),
+		QoS: m.QoS, Retain: m.Retain,
+	}
+	if m.Expiry > 0 {
+		kept.Expiry, kept.HasExpiry = uint32(max(m.Expiry/time.Second, 1)), true
+	}
+	code, err := b.broker.PublishInside(kept)
+	if err != nil {
+		return fmt.Errorf("publish to %q: %w", m.Topic, err)
+	}
+	if code.Failed() {
+		return fmt.Errorf("publish to %q: %w", m.Topic, packet.Refuse(code, "the broker has no room for it"))
+	}
+	return nil
+}
+
+// Subscribe calls f for each message that matches the topic filter, one at a
+// time and in order, retained ones first, until stop is called. f holds nobody
+// up: when it falls far behind, messages for it are dropped and counted.
+func (b *Broker) Subscribe(filter string, f func(Message)) (stop func(), err error) {
+	stop, err = b.broker.SubscribeInside(filter, func(m *message.Message) { f(outside(m)) })
+	if err != nil {
+		return nil, fmt.Errorf("subscribe to %q: %w", filter, err)
+	}
+	return stop, nil
+}
+
+func outside(m *message.Message) Message {
+	out := Message{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retain: m.Retain}
+	if m.HasExpiry {
+		out.Expiry = time.Duration(m.Expiry) * time.Second
+	}
+	out.Properties, _ = packet.ParseForward(m.Forward) // it was parsed when it came in
+	return out
+}
+
+// Reload takes over from c what can change while the broker runs, its limits,
+// and reads the certificates anew. Connections stay. What is wrong is returned
+// and leaves everything as it was.
+func (b *Broker) Reload(c Config) error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	c = c.WithDefaults()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var errs []error
+	for _, l := range b.listeners {
+		errs = append(errs, l.Reload())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	b.config.Limits = c.Limits
+	b.broker.SetLimits(brokerLimits(&c.Limits))
+	if b.conns != nil {
+		b.conns.SetLimits(connLimits(&c.Limits))
+	}
+	return nil
+}
+
+// Close releases what New took. Run does so by itself.
+func (b *Broker) Close() {
+	b.closed.Do(func() {
+		b.mu.Lock()
+		listeners, web, group := b.listeners, b.web, b.group
+		b.listeners, b.web, b.running = nil, nil, true
+		b.mu.Unlock()
+		for _, l := range listeners {
+			l.Close()
+		}
+		for _, w := range web {
+			w.Close()
+		}
+		if b.conns != nil {
+			b.conns.Close()
+		}
+		if group != nil {
+			group.Close()
+		}
+		b.broker.Close()
+		b.wheel.Close()
+		if b.lock != nil {
+			_ = b.lock.Release()
+		}
+	})
+}
+
+func brokerLimits(l *config.Limits) broker.Limits {
+	return broker.Limits{
+		Limits: session.Limits{
+			ReceiveMaximum: uint16(l.ReceiveMaximum), TopicAliasMaximum: uint16(max(l.TopicAliasMaximum, 0)), InFlight: uint16(l.InFlight),
+			QueueMessages: l.QueueMessages, QueueBytes: int(l.QueueBytes), PendingBytes: int(l.PendingBytes),
+		},
+		TopicLevels: l.TopicLevels, Subscriptions: l.Subscriptions, WildcardSubscriptions: l.WildcardSubscriptions,
+		MatchNodes: l.MatchNodes, RetainedMessages: l.RetainedMessages, RetainedBytes: int64(l.RetainedBytes),
+	}
+}
+
+func connLimits(l *config.Limits) conn.Limits {
+	return conn.Limits{
+		Packet: int(l.Packet), ConnectTimeout: l.ConnectTimeout, KeepAliveMax: uint16(l.KeepAliveMax / time.Second),
+		SessionExpiryMax: uint32(l.SessionExpiryMax / time.Second), Connections: int64(l.Connections),
+	}
+}

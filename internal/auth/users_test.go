@@ -1,0 +1,99 @@
+package auth
+
+import (
+	"testing"
+	"time"
+)
+
+func newUsers(t testing.TB, users ...User) *Users {
+	t.Helper()
+	u, err := NewUsers(users)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+func TestCheck(t *testing.T) {
+	u := newUsers(t, User{"ann", "pencil"}, User{"bob", ""}, User{"ærø", "\U0001F511 key"}, User{"raw", "\xff\xfe"}, User{"wide", "ｐｅｎ"})
+	cases := map[string]struct {
+		name, password string
+		want           bool
+	}{
+		"the right password":              {"ann", "pencil", true},
+		"a wrong password":                {"ann", "pencils", false},
+		"a part of the password":          {"ann", "penci", false},
+		"no password":                     {"ann", "", false},
+		"another user's password":         {"bob", "pencil", false},
+		"an empty password that is right": {"bob", "", true},
+		"an unknown user":                 {"eve", "pencil", false},
+		"an unknown user without one":     {"eve", "", false},
+		"no name":                         {"", "", false},
+		"a name in other letters":         {"Ann", "pencil", false},
+		"a name in another spelling":      {"\uff41nn", "pencil", false},
+		"a password younger than SCRAM":   {"ærø", "\U0001F511 key", true},
+		"a password that is not text":     {"raw", "\xff\xfe", true},
+		"other bytes that are not text":   {"raw", "\xff\xfd", false},
+		"another spelling of a password":  {"wide", "pen", true}, // as SCRAM has it
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			if got := u.Check(c.name, []byte(c.password)); got != c.want {
+				t.Errorf("Check(%q, %q) = %v, want %v", c.name, c.password, got, c.want)
+			}
+		})
+	}
+}
+
+func TestNewUsersTellsAllMistakes(t *testing.T) {
+	_, err := NewUsers([]User{{"ann", "secret"}, {"", "secret"}, {"ann", "secret"}, {"\uff41nn", "secret"}})
+	want := "user 2: name is empty\n" +
+		"user 3: name \"ann\" comes twice\n" +
+		"user 4: name \"\uff41nn\" is the same as \"ann\", written in another way"
+	if err == nil || err.Error() != want {
+		t.Errorf("err = %v\nwant  %s", err, want)
+	}
+}
+
+func TestNoUsersKnowNobody(t *testing.T) {
+	if newUsers(t).Check("ann", nil) {
+		t.Error("somebody got in")
+	}
+}
+
+func TestTheSamePasswordHasOtherVerifiers(t *testing.T) {
+	a := newUsers(t, User{"ann", "pencil"}, User{"bob", "pencil"})
+	b := newUsers(t, User{"ann", "pencil"})
+	ann := a.byName["ann"].verifier
+	if bob := a.byName["bob"].verifier; ann.Salt == bob.Salt || string(ann.StoredKey) == string(bob.StoredKey) {
+		t.Error("two users share their salt")
+	}
+	if later := b.byName["ann"].verifier; ann.Salt == later.Salt {
+		t.Error("the salt is the same in another run")
+	}
+}
+
+// An unknown user costs what a known one does: about 4096 hashes, not one
+// lookup. The best of several runs leaves the noise of the machine out.
+func TestAnUnknownUserTakesAsLong(t *testing.T) {
+	u := newUsers(t, User{"ann", "pencil"})
+	best := func(name string) time.Duration {
+		least := time.Hour
+		for range 8 {
+			start := time.Now()
+			if u.Check(name, []byte("pencils")) {
+				t.Fatalf("%s got in", name)
+			}
+			least = min(least, time.Since(start))
+		}
+		return least
+	}
+	if known, unknown := best("ann"), best("eve"); unknown < known/3 || known < unknown/3 {
+		t.Errorf("known: %v, unknown: %v", known, unknown)
+	}
+	known := testing.AllocsPerRun(3, func() { u.Check("ann", []byte("pencils")) })
+	unknown := testing.AllocsPerRun(3, func() { u.Check("eve", []byte("pencils")) })
+	if known != unknown {
+		t.Errorf("allocations: known %v, unknown %v", known, unknown)
+	}
+}

@@ -1,0 +1,241 @@
+// Package broker joins the clients: it keeps their sessions, takes a message
+// from one and gives it to all whose subscriptions match, keeps retained
+// messages and wills, and publishes $SYS.
+//
+// # Ticks
+//
+// All work happens in a [Tick]: a connection's loop has one and uses it for
+// every connection that is ready, then ends it. Deliveries append encoded
+// packets to each target's pending bytes; the end of the tick writes once to
+// every target that was touched. So a batch of messages costs one write for
+// each subscriber, whoever published them.
+//
+// # Locks
+//
+// Each [Client] has a small lock for its session and pending bytes, held for
+// memory work only. Nobody holds two of them. A shard of the registry is locked
+// before a client, never after; the router, the retained store and the log are
+// locked last. docs/design/locks.md has the whole order.
+//
+// # Durable state
+//
+// Every change of durable state is appended to the [Log] as a record, under the
+// lock of the client that it changes, so the log has each client's changes in
+// their order. An acknowledgement that promises such a change is held back until
+// the log says that it is safe.
+package broker
+
+import (
+	"context"
+	"hash/maphash"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fantail-mqtt/fantail/internal/route"
+	"github.com/fantail-mqtt/fantail/internal/session"
+	"github.com/fantail-mqtt/fantail/internal/wheel"
+	"github.com/fantail-mqtt/fantail/message"
+	"github.com/fantail-mqtt/fantail/packet"
+)
+
+// Log keeps the records of durable state.
+type Log interface {
+	// Append adds records to the open frame. It keeps no reference to them
+	// and does not wait.
+	Append(records []byte)
+	// After returns true if all that was appended before is safe. If not, it
+	// calls done, once, when it is, or with the error that prevents it.
+	After(done func(err error)) (safe bool)
+}
+
+// Memory is the log of a broker without a disk: what the broker holds in
+// memory is as safe as it gets.
+type Memory struct{}
+
+// Append implements Log.
+func (Memory) Append([]byte) {}
+
+// After implements Log.
+func (Memory) After(func(error)) bool { return true }
+
+// Action is what a client wants to do with a topic.
+type Action byte
+
+// The actions.
+const (
+	Publish Action = iota + 1
+	Subscribe
+)
+
+func (a Action) String() string {
+	if a == Publish {
+		return "publish"
+	}
+	return "subscribe"
+}
+
+// Access decides what a client may do. It is asked on an event loop: it must
+// not wait.
+type Access interface {
+	// Access returns nil to allow, or why not. topic is a topic name for
+	// Publish, a topic filter for Subscribe.
+	Access(who *Info, a Action, topic string) error
+}
+
+// Options of a broker.
+type Options struct {
+	Node     string
+	Limits   Limits
+	Strategy route.Strategy
+	Access   Access // nil: everything is allowed
+	Log      Log
+	Logger   *slog.Logger
+	Wheel    *wheel.Wheel
+	// SysInterval is the time between two refreshes of $SYS; 0: never.
+	SysInterval time.Duration
+}
+
+// Limits are the broker's.
+type Limits struct {
+	session.Limits
+	TopicLevels           int
+	Subscriptions         int
+	WildcardSubscriptions int
+	MatchNodes            int
+	RetainedMessages      int
+	RetainedBytes         int64
+}
+
+// Link is the connection of a client, as the broker sees it.
+type Link interface {
+	// Write takes all of b and returns whether it has left; if not, the
+	// connection calls Broker.Writable once it has.
+	Write(b []byte) (flushed bool)
+	// Kick ends the connection: pending is written first, then, to a 5.0
+	// client, a DISCONNECT with the reason.
+	Kick(pending []byte, why *packet.Refusal)
+	// Again makes the connection call Broker.Writable on its loop soon.
+	Again()
+	// Info says who it is. It does not change.
+	Info() *Info
+}
+
+// Info is what is known of a connected client.
+type Info struct {
+	ClientID    string
+	UserName    string
+	Addr        net.Addr
+	Listener    string
+	Transport   string
+	Version     packet.Version
+	CleanStart  bool
+	KeepAlive   uint16
+	Expiry      uint32
+	ConnectedAt int64 // unix milliseconds
+}
+
+// Broker is the meeting point of all clients.
+type Broker struct {
+	o       Options
+	limits  atomic.Pointer[Limits]
+	version atomic.Pointer[string]
+	index   *route.Index
+	table   table
+	shards  [shardCount]shard
+	stats   Stats
+	ticks   sync.Pool
+	start   time.Time
+	seed    maphash.Seed
+
+	retained      *route.Retained[*message.Message]
+	retaining     sync.Mutex // one change of the retained store at a time, in the order of the log
+	retainedBytes atomic.Int64
+	reaping       wheel.Entry
+	reapAt        int64 // guarded by retaining
+
+	groupsMu sync.Mutex // guards groups
+	groups   map[route.Group]*group
+
+	sys  sys
+	stop context.CancelFunc
+	done sync.WaitGroup
+}
+
+// New starts a broker; Close stops it.
+func New(o Options) *Broker {
+	ctx, stop := context.WithCancel(context.Background())
+	b := &Broker{
+		o: o, index: route.NewIndex(), retained: route.NewRetained[*message.Message](),
+		groups: map[route.Group]*group{}, start: time.Now(), seed: maphash.MakeSeed(), stop: stop,
+	}
+	l := o.Limits
+	b.limits.Store(&l)
+	b.SetVersion("")
+	for i := range b.shards {
+		b.shards[i].clients = map[string]*Client{}
+	}
+	b.ticks.New = func() any { return b.NewTick() }
+	if o.SysInterval > 0 {
+		b.done.Add(1)
+		go b.refreshSys(ctx) // ends with Close, which waits for it
+	}
+	return b
+}
+
+// Close stops the broker's own goroutines. Connections are their owner's.
+func (b *Broker) Close() {
+	b.stop()
+	b.done.Wait()
+}
+
+// SetLimits replaces the limits; what is over a new one stays.
+func (b *Broker) SetLimits(l Limits) { b.limits.Store(&l) }
+
+// SetVersion sets the version that $SYS shows.
+func (b *Broker) SetVersion(v string) { b.version.Store(&v) }
+
+// do runs f in a tick of its own, for work that comes from no connection.
+func (b *Broker) do(f func(t *Tick)) {
+	t, _ := b.ticks.Get().(*Tick)
+	t.Begin()
+	f(t)
+	t.End()
+	b.ticks.Put(t)
+}
+
+// table finds clients by handle.
+type table struct {
+	mu      sync.RWMutex // guards the rest
+	clients []*Client
+	free    []route.Handle
+}
+
+func (t *table) add(c *Client) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n := len(t.free); n > 0 {
+		c.handle = t.free[n-1]
+		t.free = t.free[:n-1]
+		t.clients[c.handle] = c
+		return
+	}
+	c.handle = route.Handle(len(t.clients))
+	t.clients = append(t.clients, c)
+}
+
+func (t *table) remove(c *Client) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.clients[c.handle] = nil
+	t.free = append(t.free, c.handle)
+}
+
+// resolve is the client of a handle, or nil if it has gone.
+func (t *table) resolve(h route.Handle) *Client {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.clients[h]
+}

@@ -1,0 +1,166 @@
+package broker
+
+import (
+	"hash/maphash"
+	"sync"
+
+	"github.com/fantail-mqtt/fantail/internal/record"
+	"github.com/fantail-mqtt/fantail/internal/route"
+	"github.com/fantail-mqtt/fantail/internal/session"
+	"github.com/fantail-mqtt/fantail/internal/wheel"
+	"github.com/fantail-mqtt/fantail/message"
+)
+
+// Client is a session with its place in the broker and, while connected, its
+// connection. A session that ends takes its Client with it: the next session
+// of the same client id is another Client.
+type Client struct {
+	ID     string       // does not change
+	handle route.Handle // does not change
+
+	mu      sync.Mutex // guards the rest; held for memory work only
+	session session.Session
+	link    Link   // nil while the client is away
+	out     []byte // encoded, waiting for the end of a tick
+	held    int    // acknowledgements held back until their records are safe
+
+	dirty   bool // some tick has promised to flush out
+	writing bool // a tick is writing to link, and takes along what comes
+	blocked bool // link could not take all; Writable will come
+	drained bool // Writable came while writing
+	gone    bool // the session has ended
+
+	will      *will
+	walks     []*walk // retained messages on their way
+	wildcards int     // subscriptions with a wildcard
+	inside    *insider
+	waiting   *waiting // for session expiry or a will delay
+	rivals    *rivals  // takeovers of the client id
+}
+
+// will is the message that a client leaves.
+type will struct {
+	message *message.Message // its Arrived is set when it is published
+	delay   uint32           // seconds
+}
+
+// waiting is an absent client's place on the wheel.
+type waiting struct {
+	entry  wheel.Entry
+	b      *Broker
+	c      *Client
+	willAt int64 // unix milliseconds; 0: no will, or published
+	endAt  int64 // 0: the session does not expire
+}
+
+func (w *waiting) next() int64 {
+	if w.willAt > 0 && (w.endAt == 0 || w.willAt < w.endAt) {
+		return w.willAt
+	}
+	return w.endAt
+}
+
+const shardCount = 64
+
+// shard is a part of the registry of client ids. Its lock comes before those
+// of its clients.
+type shard struct {
+	mu      sync.Mutex
+	clients map[string]*Client
+}
+
+func (b *Broker) shard(id string) *shard {
+	return &b.shards[b.hash(id)%shardCount]
+}
+
+func (b *Broker) hash(s string) uint64 { return maphash.String(b.seed, s) }
+
+// each calls f for every client, a shard at a time.
+func (b *Broker) each(f func(c *Client)) {
+	for i := range b.shards {
+		s := &b.shards[i]
+		s.mu.Lock()
+		list := make([]*Client, 0, len(s.clients))
+		for _, c := range s.clients {
+			list = append(list, c)
+		}
+		s.mu.Unlock()
+		for _, c := range list {
+			f(c)
+		}
+	}
+}
+
+// open locks a client for a step of its session: what the step encodes goes to
+// the client's pending bytes.
+func (t *Tick) open(c *Client) {
+	c.mu.Lock()
+	t.take(c)
+}
+
+func (t *Tick) take(c *Client) {
+	t.work.Out = c.out
+	if t.work.Out == nil {
+		t.work.Out = t.buffer()
+	}
+}
+
+// shut ends what open began: the changes are appended to the log, and what is
+// pending will be flushed at the end of the tick.
+func (t *Tick) shut(c *Client) {
+	if len(t.work.Changes) > 0 {
+		t.logChanges(c)
+	}
+	t.put(c)
+	c.mu.Unlock()
+}
+
+func (t *Tick) put(c *Client) {
+	out := t.work.Out
+	t.work.Out = nil
+	if len(out) == 0 {
+		t.recycle(out)
+		c.out = nil
+		return
+	}
+	c.out = out
+	if !c.dirty {
+		c.dirty = true
+		t.dirty = append(t.dirty, c)
+	}
+}
+
+// logChanges appends the changes of a step to the log. The caller holds c.mu.
+func (t *Tick) logChanges(c *Client) {
+	r := t.records[:0]
+	for i := range t.work.Changes {
+		ch := &t.work.Changes[i]
+		switch ch.Kind {
+		case session.Queue:
+			r = record.AppendQueued(r, c.ID, record.Queued{
+				Seq: ch.Item.Seq, ID: ch.Item.ID, QoS: ch.Item.QoS, Retain: ch.Item.Retain,
+				IDs: ch.Item.IDs, Shared: ch.Item.Shared, Message: ch.Item.Message,
+			})
+		case session.Send:
+			r = record.AppendSent(r, c.ID, ch.Item.Seq, ch.Item.ID)
+		case session.Release:
+			r = record.AppendReleased(r, c.ID, ch.Item.Seq)
+		case session.Finish:
+			r = record.AppendAcked(r, c.ID, ch.Item.Seq)
+		case session.Receive:
+			r = record.AppendReceived(r, c.ID, ch.ID)
+		case session.Complete:
+			r = record.AppendCompleted(r, c.ID, ch.ID)
+		}
+		*ch = session.Change{}
+	}
+	t.work.Changes = t.work.Changes[:0]
+	t.log(r)
+}
+
+// log appends records. Whoever calls it holds the lock of what they change.
+func (t *Tick) log(records []byte) {
+	t.b.o.Log.Append(records)
+	t.records = records[:0]
+	t.logged++
+}

@@ -1,0 +1,268 @@
+package broker
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/fantail-mqtt/fantail/internal/session"
+	"github.com/fantail-mqtt/fantail/message"
+	"github.com/fantail-mqtt/fantail/packet"
+	"github.com/fantail-mqtt/fantail/topic"
+)
+
+// ErrTakenOver is returned to a connection whose client id another one has by
+// now.
+var ErrTakenOver = errors.New("another connection took the client id over")
+
+// Publish takes in a PUBLISH of a client and answers it. An error ends the
+// connection.
+func (b *Broker) Publish(t *Tick, c *Client, link Link, p *packet.Publish) error {
+	t.stats.PublishReceived[p.QoS]++
+	if p.Alias > 0 || len(p.Topic) == 0 {
+		c.mu.Lock()
+		err := c.session.Topic(&t.work, p)
+		c.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	if err := topic.ValidName(p.Topic, b.limits.Load().TopicLevels); err != nil {
+		return packet.Refuse(packet.TopicNameInvalid, err.Error())
+	}
+	if p.QoS == 0 {
+		if err := b.allowPublish(link, p.Topic); err != nil {
+			t.stats.Dropped[DropNotAuthorized]++
+			return nil
+		}
+		if _, self := b.route(t, c, t.drafted(p)); self != nil {
+			t.deliverTo(self, &t.draft)
+		}
+		return nil
+	}
+	return b.publishAcknowledged(t, c, link, p)
+}
+
+func (t *Tick) drafted(p *packet.Publish) *message.Draft {
+	t.draft = message.Draft{
+		Name: p.Topic, Payload: p.Payload, Forward: p.Forward, Arrived: t.now,
+		Expiry: p.Expiry, HasExpiry: p.HasExpiry, QoS: p.QoS, Retain: p.Retain,
+	}
+	return &t.draft
+}
+
+// publishAcknowledged takes in a QoS 1 or 2 message. Its acknowledgement waits
+// if it touched durable state.
+func (b *Broker) publishAcknowledged(t *Tick, c *Client, link Link, p *packet.Publish) error {
+	logged := t.logged
+	t.open(c)
+	if c.link != link {
+		t.shut(c)
+		return ErrTakenOver
+	}
+	fresh, err := c.session.Admit(&t.work, p, c.held)
+	t.shut(c)
+	if err != nil {
+		return err
+	}
+	answer := held{c: c, link: link, t: packet.PUBACK, ack: packet.Ack{ID: p.ID}}
+	if p.QoS == 2 {
+		answer.t = packet.PUBREC
+	}
+	switch {
+	case !fresh:
+		t.answer(answer, false)
+	case p.QoS == 2 && t.logged > logged:
+		// Its identifier has to be safe before anybody gets the message, or a
+		// crash between the two would let it through a second time.
+		answer.body = t.drafted(p).Keep()
+		t.answer(answer, true)
+	default:
+		d := t.drafted(p)
+		self := b.routeFor(t, &answer, d)
+		t.answer(answer, t.logged > logged)
+		if self != nil {
+			t.deliverTo(self, d)
+		}
+	}
+	return nil
+}
+
+// routeHeld routes a QoS 2 message whose identifier is safe, and answers it.
+func (b *Broker) routeHeld(t *Tick, h *held) {
+	d := message.From(h.body)
+	h.body = nil
+	logged := t.logged
+	self := b.routeFor(t, h, &d)
+	if h.ack.Code.Failed() && t.logged > logged { // its identifier is free again, once that is safe
+		h.c.mu.Lock()
+		t.hold(*h)
+		h.c.mu.Unlock()
+	} else {
+		t.send(h)
+	}
+	if self != nil {
+		t.deliverTo(self, &d)
+	}
+}
+
+// routeFor routes a message and puts into its answer what the publisher should
+// hear. What the publisher itself gets of it is left to the caller: it comes
+// behind the answer.
+func (b *Broker) routeFor(t *Tick, answer *held, d *message.Draft) (self *target) {
+	if err := b.allowPublish(answer.link, d.Name); err != nil {
+		t.stats.Dropped[DropNotAuthorized]++
+		answer.ack.Code = packet.NotAuthorized
+	} else {
+		answer.ack.Code, self = b.route(t, answer.c, d)
+	}
+	if answer.t == packet.PUBREC && answer.ack.Code.Failed() {
+		b.refuse2(t, answer)
+	}
+	return self
+}
+
+// refuse2 forgets a QoS 2 message that a 5.0 client hears to be refused. A 3.x
+// client cannot hear it: the exchange goes on [3.1.1 MQTT-3.3.5-2].
+func (b *Broker) refuse2(t *Tick, answer *held) {
+	if answer.link.Info().Version < packet.V5 {
+		answer.ack.Code = packet.Success
+		return
+	}
+	t.open(answer.c)
+	answer.c.session.Refuse(&t.work, answer.ack.ID)
+	t.shut(answer.c)
+}
+
+func (b *Broker) allowPublish(link Link, name []byte) error {
+	if name[0] == '$' && strings.HasPrefix(string(name), "$SYS/") {
+		return packet.Refuse(packet.NotAuthorized, "topics under $SYS are the broker's own")
+	}
+	if b.o.Access == nil {
+		return nil
+	}
+	return b.o.Access.Access(link.Info(), Publish, string(name))
+}
+
+// route gives a message to everybody it is for but the publisher itself, and
+// returns what the publisher should hear and the target that it is, if it is
+// one.
+func (b *Broker) route(t *Tick, from *Client, d *message.Draft) (packet.Code, *target) {
+	pl := t.plan(d.Name)
+	d.Topic = pl.topic
+	if d.Retain && !b.retain(t, d) {
+		return packet.QuotaExceeded, nil
+	}
+	reached, full, self := t.fanOut(pl, from, d)
+	switch {
+	case reached > 0 || self != nil:
+		return packet.Success, self
+	case full > 0: // no success code for a message that was dropped
+		return packet.QuotaExceeded, nil
+	case d.Retain:
+		return packet.Success, nil
+	default:
+		return packet.NoMatchingSubscribers, nil
+	}
+}
+
+// fanOut delivers to all targets of a plan but the publisher. It returns how
+// many got the message, how many had no room for it, and the publisher.
+func (t *Tick) fanOut(pl *plan, from *Client, d *message.Draft) (reached, full int, self *target) {
+	t.work.Message(d, len(pl.targets)+len(pl.groups) > 1)
+	for i := range pl.targets {
+		to := &pl.targets[i]
+		if to.client == from && from != nil {
+			if self = to; to.noLocal { // [MQTT-3.8.3-3]
+				self = to.own
+			}
+			continue
+		}
+		switch t.deliverTo(to, d) {
+		case session.Sent, session.Queued:
+			reached++
+		case session.DroppedFull:
+			full++
+		default:
+		}
+	}
+	for _, g := range pl.groups {
+		if g.deliver(t, from, d) {
+			reached++
+		}
+	}
+	return reached, full, self
+}
+
+// deliverTo gives the message to one target.
+func (t *Tick) deliverTo(to *target, d *message.Draft) session.Outcome {
+	r := session.Route{QoS: to.qos, Retain: to.retain && d.Retain, IDs: to.ids}
+	return t.deliver(to.client, d, &r)
+}
+
+// deliver gives the message to one client and counts what became of it.
+func (t *Tick) deliver(c *Client, d *message.Draft, to *session.Route) session.Outcome {
+	if c.inside != nil {
+		return c.inside.deliver(d, to)
+	}
+	t.open(c)
+	if c.gone {
+		t.shut(c)
+		return session.DroppedOffline
+	}
+	o := c.session.Deliver(&t.work, d, to)
+	t.shut(c)
+	switch o {
+	case session.Sent:
+		t.stats.PublishSent[min(d.QoS, to.QoS)]++
+	case session.Queued:
+		t.stats.Queued++
+	case session.DroppedOffline:
+		t.stats.Dropped[DropOffline]++
+	case session.DroppedSlow:
+		t.stats.Dropped[DropSlow]++
+	case session.DroppedFull:
+		t.stats.Dropped[DropQueueFull]++
+	case session.DroppedTooLarge:
+		t.stats.Dropped[DropTooLarge]++
+	}
+	return o
+}
+
+// Acknowledge takes in a PUBACK, PUBREC, PUBREL or PUBCOMP of a client.
+func (b *Broker) Acknowledge(t *Tick, c *Client, link Link, typ packet.Type, a *packet.Ack) error {
+	logged := t.logged
+	t.open(c)
+	if c.link != link {
+		t.shut(c)
+		return ErrTakenOver
+	}
+	var err error
+	var code packet.Code
+	switch typ {
+	case packet.PUBACK:
+		err = c.session.Puback(&t.work, a)
+	case packet.PUBREC:
+		err = c.session.Pubrec(&t.work, a)
+	case packet.PUBCOMP:
+		err = c.session.Pubcomp(&t.work, a)
+	default:
+		code = c.session.Pubrel(&t.work, a)
+	}
+	t.countDrops()
+	walking := len(c.walks) > 0
+	t.shut(c)
+	if typ == packet.PUBREL {
+		t.answer(held{c: c, link: link, t: packet.PUBCOMP, ack: packet.Ack{ID: a.ID, Code: code}}, t.logged > logged)
+	}
+	if walking {
+		b.resumeWalks(t, c, link)
+	}
+	return err
+}
+
+// countDrops counts what a drain has dropped.
+func (t *Tick) countDrops() {
+	t.stats.Dropped[DropExpired] += uint64(t.work.Expired)
+	t.stats.Dropped[DropTooLarge] += uint64(t.work.TooLarge)
+	t.work.Expired, t.work.TooLarge = 0, 0
+}

@@ -1,0 +1,357 @@
+package broker
+
+import (
+	"log/slog"
+	"strings"
+
+	"github.com/fantail-mqtt/fantail/internal/record"
+	"github.com/fantail-mqtt/fantail/internal/session"
+	"github.com/fantail-mqtt/fantail/message"
+	"github.com/fantail-mqtt/fantail/packet"
+	"github.com/fantail-mqtt/fantail/topic"
+)
+
+// Connect is an accepted CONNECT: who it is has been checked.
+type Connect struct {
+	Info       *Info
+	CleanStart bool
+	Terms      session.Terms
+	Will       *packet.Will
+	Connack    packet.Connack // what to answer; Connect fills in the session
+}
+
+// Connect opens a connection on the client's session, or on a new one, and
+// answers with CONNACK. A connection that has the client id is ended
+// [MQTT-3.1.4-3].
+func (b *Broker) Connect(t *Tick, link Link, r *Connect) *Client {
+	id := r.Info.ClientID
+	s := b.shard(id)
+	s.mu.Lock()
+	old := s.clients[id]
+	var left leaving
+	c := old
+	if old != nil {
+		old.mu.Lock()
+		left = b.displace(t, old, r)
+		if !left.ended {
+			b.begin(t, old, link, r, true)
+		}
+		old.mu.Unlock()
+	}
+	if old == nil || left.ended {
+		c = &Client{ID: id, rivals: left.rivals}
+		b.table.add(c)
+		c.mu.Lock()
+		b.begin(t, c, link, r, false)
+		c.mu.Unlock()
+		s.clients[id] = c
+		b.stats.Sessions.Add(1)
+	}
+	s.mu.Unlock()
+	b.stats.Connected.Add(1)
+	b.finishLeaving(t, old, &left)
+	if left.link != nil {
+		b.takenOver(c, left.link.Info(), r.Info)
+		why := packet.Refuse(packet.SessionTakenOver, "another connection took the client id over")
+		left.link.Kick(left.out, why)
+		b.announce(t, left.link.Info(), "disconnected", why.Error())
+	}
+	b.announce(t, r.Info, "connected", "")
+	return c
+}
+
+// begin starts a connection. The caller holds c.mu; the CONNACK is the first
+// thing in the client's pending bytes [MQTT-3.2.0-1].
+func (b *Broker) begin(t *Tick, c *Client, link Link, r *Connect, resumed bool) {
+	c.link = link
+	c.out, c.writing, c.blocked, c.drained, c.dirty = nil, false, false, false, false
+	if c.waiting != nil {
+		b.o.Wheel.Stop(&c.waiting.entry)
+		c.waiting = nil
+	}
+	t.take(c)
+	r.Connack.SessionPresent = resumed // [MQTT-3.2.2-3]
+	t.work.Out = packet.AppendConnack(t.work.Out, &r.Connack, r.Terms.Version, r.Terms.MaximumPacket)
+	wasDurable := resumed && c.session.Durable()
+	c.session.Begin(r.Terms)
+	switch {
+	case c.session.Durable():
+		t.log(record.AppendSessionOpened(t.records[:0], c.ID, record.Opened{
+			At: t.now, Expiry: r.Terms.Expiry, Version: r.Terms.Version, UserName: r.Info.UserName,
+		}))
+	case wasDurable: // it will end with this connection
+		t.log(record.AppendSessionEnded(t.records[:0], c.ID))
+	}
+	c.will = nil
+	if w := r.Will; w != nil {
+		c.will = &will{message: willMessage(w), delay: w.Delay}
+		if c.session.Durable() {
+			t.log(record.AppendWillArmed(t.records[:0], c.ID, record.Will{Message: c.will.message, Delay: w.Delay}))
+		}
+	}
+	t.drain(c)
+	if len(t.work.Changes) > 0 {
+		t.logChanges(c)
+	}
+	t.put(c)
+}
+
+func willMessage(w *packet.Will) *message.Message {
+	return &message.Message{
+		Topic: w.Topic, Payload: append([]byte(nil), w.Payload...), Forward: append([]byte(nil), w.Forward...),
+		Expiry: w.Expiry, HasExpiry: w.HasExpiry, QoS: w.QoS, Retain: w.Retain,
+	}
+}
+
+// leaving is what a connection or a session leaves to be done once no lock is
+// held.
+type leaving struct {
+	ended   bool // the session, not only the connection
+	durable bool
+	link    Link   // a connection to be ended
+	out     []byte // its pending bytes
+	will    *message.Message
+	shared  []session.Item // messages for other members of their group
+	rivals  *rivals
+}
+
+// displace ends what the client id has so far, in favour of a new connection.
+// The caller holds the shard's lock and c.mu.
+func (b *Broker) displace(t *Tick, c *Client, r *Connect) leaving {
+	left := leaving{link: c.link, out: c.out, rivals: c.rivals}
+	c.out, c.link, c.walks = nil, nil, nil // the old connection's loop may still be inside a walk
+	if left.link != nil {
+		b.stats.Connected.Add(-1)
+		c.session.End()
+	}
+	if !r.CleanStart && c.session.Durable() {
+		if c.will != nil && left.link != nil && c.will.delay == 0 {
+			left.will = c.takeWill(t)
+		} else if c.will != nil { // the delay is not over [MQTT-3.1.3-9]
+			c.dropWill(t)
+		}
+		return left
+	}
+	b.end(t, c, &left)
+	return left
+}
+
+// Ending says how a connection ends.
+type Ending struct {
+	Reason    string  // in words, for presence
+	DropWill  bool    // DISCONNECT with code 0 [MQTT-3.14.4-3]
+	NewExpiry *uint32 // from a DISCONNECT
+}
+
+// Disconnect ends a connection, unless another one has taken its client id
+// over by now. It returns what was waiting to be written.
+func (b *Broker) Disconnect(t *Tick, c *Client, link Link, e Ending) (pending []byte) {
+	s := b.shard(c.ID)
+	s.mu.Lock()
+	c.mu.Lock()
+	if c.link != link {
+		c.mu.Unlock()
+		s.mu.Unlock()
+		return nil
+	}
+	b.stats.Connected.Add(-1)
+	pending = c.out
+	c.link, c.out, c.walks = nil, nil, nil
+	c.session.End()
+	wasDurable := c.session.Durable()
+	if e.NewExpiry != nil {
+		c.session.Expiry = *e.NewExpiry
+	}
+	if e.DropWill && c.will != nil {
+		c.dropWillOf(t, wasDurable)
+	}
+	var left leaving
+	if c.session.Durable() {
+		left.will = b.away(t, c)
+	} else {
+		b.endRecorded(t, c, &left, wasDurable)
+		delete(s.clients, c.ID)
+	}
+	c.mu.Unlock()
+	s.mu.Unlock()
+	b.finishLeaving(t, c, &left)
+	b.announce(t, link.Info(), "disconnected", e.Reason)
+	return pending
+}
+
+// away arms an absent client's expiry and will delay. It returns the will if
+// it is due now. The caller holds c.mu.
+func (b *Broker) away(t *Tick, c *Client) (due *message.Message) {
+	t.log(record.AppendSessionClosed(t.records[:0], c.ID, t.now, c.session.Expiry))
+	w := &waiting{b: b, c: c}
+	if c.session.Expiry != session.Never {
+		w.endAt = t.now + int64(c.session.Expiry)*1000
+	}
+	if c.will != nil {
+		if c.will.delay == 0 {
+			due = c.takeWill(t)
+		} else {
+			w.willAt = t.now + int64(c.will.delay)*1000
+			t.log(record.AppendWillArmed(t.records[:0], c.ID, record.Will{Message: c.will.message, Delay: c.will.delay, FireAt: w.willAt}))
+		}
+	}
+	if next := w.next(); next > 0 {
+		c.waiting = w
+		b.o.Wheel.Set(&w.entry, w, next)
+	}
+	return due
+}
+
+// Due implements wheel.Owner: the will delay or the session's life is over.
+func (w *waiting) Due(now int64) (next int64) {
+	w.b.do(func(t *Tick) { next = w.b.due(t, w, now) })
+	return next
+}
+
+func (b *Broker) due(t *Tick, w *waiting, now int64) (next int64) {
+	c := w.c
+	s := b.shard(c.ID)
+	s.mu.Lock()
+	c.mu.Lock()
+	var left leaving
+	if c.waiting == w {
+		switch {
+		case w.endAt > 0 && now >= w.endAt:
+			c.waiting = nil
+			b.end(t, c, &left)
+			delete(s.clients, c.ID)
+			b.stats.Expired.Add(1)
+		case w.willAt > 0 && now >= w.willAt:
+			w.willAt = 0
+			left.will = c.takeWill(t)
+			next = w.endAt
+		default:
+			next = w.next()
+		}
+	}
+	c.mu.Unlock()
+	s.mu.Unlock()
+	b.finishLeaving(t, c, &left)
+	return next
+}
+
+// end ends the session: its subscriptions go, its will is due, and what it got
+// as a member of a shared subscription goes to others. The caller holds the
+// shard's lock and c.mu, and takes c out of the shard.
+func (b *Broker) end(t *Tick, c *Client, left *leaving) {
+	b.endRecorded(t, c, left, c.session.Durable())
+}
+
+func (b *Broker) endRecorded(t *Tick, c *Client, left *leaving, durable bool) {
+	for _, sub := range c.session.Subscriptions() {
+		b.unroute(sub.Filter, c)
+	}
+	for it := range c.session.Unfinished {
+		// A QoS 2 message that was sent may have arrived: it is given to
+		// nobody else [MQTT-4.8.2-5].
+		if it.Shared != "" && it.Message != nil && (it.QoS == 1 || it.ID == 0) {
+			left.shared = append(left.shared, it)
+		}
+	}
+	if c.will != nil {
+		left.will = c.will.message
+		c.will = nil
+	}
+	if c.waiting != nil {
+		b.o.Wheel.Stop(&c.waiting.entry)
+		c.waiting = nil
+	}
+	if durable {
+		t.log(record.AppendSessionEnded(t.records[:0], c.ID))
+	}
+	c.gone, left.ended = true, true
+	b.stats.Sessions.Add(-1)
+	b.table.remove(c)
+}
+
+// takeWill takes the will out to be published. The caller holds c.mu.
+func (c *Client) takeWill(t *Tick) *message.Message {
+	m := c.will.message
+	c.dropWill(t)
+	return m
+}
+
+// dropWill deletes the will. The caller holds c.mu.
+func (c *Client) dropWill(t *Tick) { c.dropWillOf(t, c.session.Durable()) }
+
+func (c *Client) dropWillOf(t *Tick, durable bool) {
+	c.will = nil
+	if durable {
+		t.log(record.AppendWillGone(t.records[:0], c.ID))
+	}
+}
+
+// finishLeaving does what was left, with no lock held.
+func (b *Broker) finishLeaving(t *Tick, c *Client, left *leaving) {
+	if left.will != nil {
+		b.publishWill(t, c, left.will)
+	}
+	for i := range left.shared {
+		b.redispatch(t, &left.shared[i])
+	}
+}
+
+func (b *Broker) publishWill(t *Tick, c *Client, m *message.Message) {
+	w := *m
+	w.Arrived = t.now
+	d := message.From(&w)
+	if _, self := b.route(t, c, &d); self != nil {
+		t.deliverTo(self, &d)
+	}
+}
+
+// unroute takes a subscription out of the router.
+func (b *Broker) unroute(filter string, c *Client) {
+	f, err := topic.ParseFilter(filter, 0)
+	if err != nil {
+		return // it was parsed when it came in
+	}
+	b.index.Unsubscribe(f, c.handle)
+	if strings.HasPrefix(f.Path, "$") {
+		b.sys.subscribers.Add(-1)
+	}
+}
+
+// rivals remembers takeovers of one client id.
+type rivals struct {
+	since  int64 // unix milliseconds of the first takeover that counts
+	count  int
+	warned bool
+}
+
+const (
+	rivalsWindow = 60_000 // milliseconds
+	rivalsLimit  = 4
+)
+
+// takenOver logs a takeover; several in a row are two devices that share a
+// client id.
+func (b *Broker) takenOver(c *Client, from, by *Info) {
+	c.mu.Lock()
+	r := c.rivals
+	if r == nil || by.ConnectedAt-r.since > rivalsWindow {
+		r = &rivals{since: by.ConnectedAt}
+		c.rivals = r
+	}
+	r.count++
+	warn := r.count >= rivalsLimit && !r.warned
+	r.warned = r.warned || warn
+	quiet := r.warned && !warn
+	count := r.count
+	c.mu.Unlock()
+	b.stats.Takeovers.Add(1)
+	if quiet {
+		return
+	}
+	attrs := []any{slog.String("client", c.ID), slog.String("from", from.Addr.String()), slog.String("by", by.Addr.String())}
+	if warn {
+		b.o.Logger.Warn("two devices share the client id: give each its own", append(attrs, slog.Int("takeovers", count))...)
+		return
+	}
+	b.o.Logger.Info("client id taken over", attrs...)
+}

@@ -1,0 +1,278 @@
+package broker
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/fantail-mqtt/fantail/internal/route"
+	"github.com/fantail-mqtt/fantail/internal/session"
+	"github.com/fantail-mqtt/fantail/message"
+	"github.com/fantail-mqtt/fantail/packet"
+)
+
+// Tick is one round of work: it belongs to one goroutine at a time. Between
+// Begin and End it gathers what is to be flushed.
+type Tick struct {
+	b       *Broker
+	now     int64
+	work    session.Work
+	draft   message.Draft
+	dirty   []*Client
+	spare   [][]byte
+	records []byte // for encoding
+	logged  int    // batches of records appended in this tick
+	held    []held
+	freed   []held // for reuse
+	later   []func(*Tick)
+
+	plans map[string]*plan
+	rows  []route.Row
+	found []*message.Message
+	stats counts
+	rnd   *rand.Rand
+}
+
+// held is an acknowledgement that waits until its records are safe.
+type held struct {
+	c    *Client
+	link Link
+	t    packet.Type
+	ack  packet.Ack
+	sub  *packet.Suback   // of SUBACK and UNSUBACK
+	body *message.Message // of PUBREC: the message, to be routed once its identifier is safe
+}
+
+const (
+	maxPlans  = 1 << 14
+	maxSpare  = 64
+	spareSize = 64 << 10 // a larger buffer is not kept
+)
+
+// NewTick makes a tick for a goroutine that will use it again and again.
+func (b *Broker) NewTick() *Tick {
+	return &Tick{b: b, plans: map[string]*plan{}, rnd: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))}
+}
+
+// Begin starts the tick, unless it has begun.
+func (t *Tick) Begin() {
+	if t.now == 0 {
+		t.now = time.Now().UnixMilli()
+		t.work.Now = t.now
+		t.work.Limits = &t.b.limits.Load().Limits
+	}
+}
+
+// Now is the time of the tick, in unix milliseconds.
+func (t *Tick) Now() int64 { return t.now }
+
+// Stats counts what its owner did for the tick's duration.
+func (t *Tick) Stats() *counts { return &t.stats }
+
+// End writes to every connection that was touched, and releases the
+// acknowledgements whose records are safe.
+func (t *Tick) End() {
+	if t.now == 0 {
+		return
+	}
+	for len(t.later) > 0 {
+		f := t.later[0]
+		t.later = t.later[1:]
+		f(t)
+	}
+	t.later = nil
+	for len(t.held) > 0 {
+		t.commit()
+	}
+	for i := 0; i < len(t.dirty); i++ {
+		t.flush(t.dirty[i])
+		t.dirty[i] = nil
+	}
+	t.dirty = t.dirty[:0]
+	t.b.stats.add(&t.stats)
+	t.b.stats.Ticks.Add(1)
+	t.now, t.logged = 0, 0
+	t.draft = message.Draft{}
+}
+
+// commit releases what the tick held back, now or when the log says so.
+func (t *Tick) commit() {
+	b, batch := t.b, t.held
+	t.held = t.freed[:0]
+	t.freed = nil
+	safe := b.o.Log.After(func(err error) {
+		b.do(func(t *Tick) { t.release(batch, err) })
+	})
+	if safe {
+		t.release(batch, nil)
+		clear(batch)
+		t.freed = batch
+	}
+}
+
+// release sends acknowledgements whose records are safe, or could not be kept.
+func (t *Tick) release(batch []held, err error) {
+	for i := range batch {
+		h := &batch[i]
+		t.open(h.c)
+		h.c.held--
+		t.shut(h.c)
+		switch {
+		case err != nil:
+		case h.body != nil:
+			t.b.routeHeld(t, h)
+		default:
+			t.send(h)
+		}
+	}
+}
+
+func (t *Tick) appendAck(h *held) {
+	terms := &h.c.session.Terms
+	if h.sub != nil {
+		t.work.Out = packet.AppendSuback(t.work.Out, h.t, h.sub, terms.Version, terms.MaximumPacket)
+		return
+	}
+	t.work.Out = packet.AppendAck(t.work.Out, h.t, &h.ack, terms.Version, terms.MaximumPacket)
+}
+
+// answer sends an acknowledgement, or holds it back: behind the records that
+// it promises, and behind those held back before it [MQTT-4.6.0-2].
+func (t *Tick) answer(h held, durable bool) {
+	c := h.c
+	t.open(c)
+	switch {
+	case c.link != h.link:
+	case durable || c.held > 0:
+		t.hold(h)
+	default:
+		t.appendAck(&h)
+	}
+	t.shut(c)
+}
+
+// hold keeps an acknowledgement until the tick's records are safe. The caller
+// holds the client's lock.
+func (t *Tick) hold(h held) {
+	h.c.held++
+	t.held = append(t.held, h)
+}
+
+// send sends an acknowledgement that nothing holds back any more.
+func (t *Tick) send(h *held) {
+	t.open(h.c)
+	if h.c.link == h.link {
+		t.appendAck(h)
+	}
+	t.shut(h.c)
+}
+
+// flush writes a client's pending bytes. Whoever is writing to a client takes
+// along what others append meanwhile.
+func (t *Tick) flush(c *Client) {
+	c.mu.Lock()
+	c.dirty = false
+	for len(c.out) > 0 && c.link != nil && !c.writing && !c.blocked {
+		out, link := c.out, c.link
+		c.out = nil
+		c.writing, c.drained = true, false
+		c.mu.Unlock()
+		flushed := link.Write(out)
+		t.stats.SentBytes += uint64(len(out))
+		t.stats.Flushes++
+		t.recycle(out)
+		c.mu.Lock()
+		if c.link != link {
+			break // taken over meanwhile; the new connection has its own state
+		}
+		c.writing = false
+		c.blocked = !flushed && !c.drained
+	}
+	c.mu.Unlock()
+}
+
+func (t *Tick) buffer() []byte {
+	if n := len(t.spare); n > 0 {
+		b := t.spare[n-1]
+		t.spare = t.spare[:n-1]
+		return b
+	}
+	return make([]byte, 0, 512)
+}
+
+func (t *Tick) recycle(b []byte) {
+	if cap(b) > 0 && cap(b) <= spareSize && len(t.spare) < maxSpare {
+		t.spare = append(t.spare, b[:0])
+	}
+}
+
+// Writable says that the client's connection can take more.
+func (b *Broker) Writable(t *Tick, c *Client, link Link) {
+	t.open(c)
+	if c.link == link {
+		if c.writing {
+			c.drained = true
+		} else {
+			c.blocked = false
+		}
+		t.drain(c)
+	}
+	t.shut(c)
+	b.resumeWalks(t, c, link)
+}
+
+// Resume goes on with what Link.Again asked for.
+func (b *Broker) Resume(t *Tick, c *Client, link Link) { b.resumeWalks(t, c, link) }
+
+// KickAll ends all connections, each with its pending bytes written first.
+func (b *Broker) KickAll(why *packet.Refusal) {
+	b.each(func(c *Client) {
+		c.mu.Lock()
+		link, out := c.link, c.out
+		c.out = nil
+		c.mu.Unlock()
+		if link != nil {
+			link.Kick(out, why)
+		}
+	})
+}
+
+// drain lets the session send what waits. The caller has opened c.
+func (t *Tick) drain(c *Client) {
+	c.session.Drain(&t.work)
+	t.countDrops()
+}
+
+// Pending is how many encoded bytes wait for the client.
+func (c *Client) Pending() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.out)
+}
+
+// Received counts packets that came in.
+func (t *Tick) Received(packets, bytes int) {
+	t.stats.PacketsReceived += uint64(packets)
+	t.stats.ReceivedBytes += uint64(bytes)
+}
+
+// Ping answers a PINGREQ. A client that pings has nothing else to do: what its
+// session does not need now is given back.
+func (b *Broker) Ping(t *Tick, c *Client, link Link) error {
+	t.open(c)
+	defer t.shut(c)
+	if c.link != link {
+		return ErrTakenOver
+	}
+	c.session.Trim()
+	t.work.Out = packet.AppendPingresp(t.work.Out)
+	return nil
+}
+
+// Send sends encoded packets to a client, behind what is pending.
+func (b *Broker) Send(t *Tick, c *Client, link Link, packets []byte) {
+	t.open(c)
+	defer t.shut(c)
+	if c.link == link {
+		t.work.Out = append(t.work.Out, packets...)
+	}
+}

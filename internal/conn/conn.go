@@ -1,0 +1,336 @@
+package conn
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+
+	"github.com/fantail-mqtt/fantail/internal/broker"
+	"github.com/fantail-mqtt/fantail/internal/loop"
+	"github.com/fantail-mqtt/fantail/internal/wheel"
+	"github.com/fantail-mqtt/fantail/packet"
+)
+
+// state is how far a connection has come.
+type state byte
+
+const (
+	awaiting state = iota // a CONNECT
+	deciding              // somebody is deciding about it
+	proving               // an enhanced authentication is under way
+	up
+	over
+)
+
+// Conn is one connection.
+type Conn struct {
+	server *Server
+	sock   loop.Conn
+	peer   Peer
+	timer  wheel.Entry
+
+	// set by the loop before the client is connected, read by anyone after
+	info      broker.Info
+	maxPacket uint32       // the client's
+	patience  int64        // 1.5 × keep-alive, in milliseconds; 0: without end
+	last      atomic.Int64 // unix milliseconds of the last packet
+	kicked    atomic.Pointer[packet.Refusal]
+
+	// owned by the loop
+	state   state
+	stalled bool // reading pauses until the client reads
+	client  *broker.Client
+	pub     packet.Publish
+	auth    *proof
+	expiry  uint32 // session expiry interval of the CONNECT
+}
+
+// tick is the loop's own tick, begun.
+func tick(l loop.Local) *broker.Tick {
+	t, _ := l.(*broker.Tick)
+	t.Begin()
+	return t
+}
+
+// Data implements loop.Handler: it takes in whole packets.
+func (c *Conn) Data(l loop.Local, b []byte) (n int) {
+	t := tick(l)
+	limit := c.server.limits.Load().Packet
+	packets := 0
+	for n < len(b) && (c.state == awaiting || c.state == proving || c.state == up) {
+		if c.state == awaiting && b[0]>>4 != byte(packet.CONNECT) {
+			c.fail(t, packet.Refuse(packet.ProtocolError, "the first packet is not CONNECT")) // [MQTT-3.1.0-1]
+			break
+		}
+		f, size, err := packet.Split(b[n:], limit)
+		if err != nil {
+			c.fail(t, err)
+			break
+		}
+		if size == 0 {
+			break
+		}
+		n += size
+		packets++
+		if err := c.packet(t, f); err != nil {
+			c.fail(t, err)
+		}
+	}
+	if c.state == over {
+		return len(b)
+	}
+	if packets > 0 {
+		t.Received(packets, n)
+		c.last.Store(t.Now())
+	}
+	c.slowDown()
+	return n
+}
+
+// slowDown stops reading from a client that does not read its answers.
+func (c *Conn) slowDown() {
+	if c.state == up && !c.stalled && c.client.Pending() > 2*c.server.o.PendingBytes {
+		c.stalled = true
+		c.sock.Pause()
+	}
+}
+
+// Writable implements loop.Handler.
+func (c *Conn) Writable(l loop.Local) {
+	if c.state != up {
+		return
+	}
+	t := tick(l)
+	c.server.o.Broker.Writable(t, c.client, c)
+	if c.stalled {
+		c.stalled = false
+		c.sock.Resume(l)
+	}
+}
+
+// packet takes in one packet.
+func (c *Conn) packet(t *broker.Tick, f packet.Frame) error {
+	if c.state == up && f.Type == packet.PUBLISH { // the hot one first
+		if err := packet.ParsePublish(&c.pub, f.Flags, f.Body, c.info.Version, packet.FromClient); err != nil {
+			return err
+		}
+		return c.server.o.Broker.Publish(t, c.client, c, &c.pub)
+	}
+	if err := packet.CheckFlags(f, c.version()); err != nil {
+		return err
+	}
+	switch c.state {
+	case awaiting:
+		return c.connect(t, f.Body)
+	case proving:
+		return c.prove(t, f)
+	default:
+		return c.control(t, f)
+	}
+}
+
+func (c *Conn) version() packet.Version {
+	if c.info.Version == 0 {
+		return packet.V5
+	}
+	return c.info.Version
+}
+
+// control takes in any packet of a connected client but PUBLISH.
+func (c *Conn) control(t *broker.Tick, f packet.Frame) error {
+	b, v := c.server.o.Broker, c.info.Version
+	switch f.Type {
+	case packet.PUBACK, packet.PUBREC, packet.PUBREL, packet.PUBCOMP:
+		a, err := packet.ParseAck(f.Type, f.Body, v)
+		if err != nil {
+			return err
+		}
+		return b.Acknowledge(t, c.client, c, f.Type, &a)
+	case packet.SUBSCRIBE:
+		p, err := packet.ParseSubscribe(f.Body, v)
+		if err != nil {
+			return err
+		}
+		return b.Subscribe(t, c.client, c, p)
+	case packet.UNSUBSCRIBE:
+		p, err := packet.ParseUnsubscribe(f.Body, v)
+		if err != nil {
+			return err
+		}
+		return b.Unsubscribe(t, c.client, c, p)
+	case packet.PINGREQ:
+		if err := packet.ParseEmpty(f.Body); err != nil {
+			return err
+		}
+		return b.Ping(t, c.client, c)
+	case packet.DISCONNECT:
+		return c.disconnect(t, f.Body)
+	case packet.AUTH:
+		return c.reauthenticate(t, f.Body)
+	case packet.CONNECT:
+		return packet.Refuse(packet.ProtocolError, "a second CONNECT") // [MQTT-3.1.0-2]
+	default:
+		return packet.Refuse(packet.ProtocolError, f.Type.String()+" is a packet of the server's")
+	}
+}
+
+// disconnect takes in a DISCONNECT.
+func (c *Conn) disconnect(t *broker.Tick, body []byte) error {
+	d, err := packet.ParseDisconnect(body, c.info.Version, packet.FromClient)
+	if err != nil {
+		return err
+	}
+	e := broker.Ending{Reason: "the client disconnected", DropWill: d.Code == packet.Success}
+	if d.HasSessionExpiry {
+		if c.expiry == 0 && d.SessionExpiry > 0 { // 5.0, section 3.14.2.2.2
+			return packet.Refuse(packet.ProtocolError, "DISCONNECT sets a session expiry that CONNECT did not have")
+		}
+		expiry := c.server.cap(d.SessionExpiry)
+		e.NewExpiry = &expiry
+	}
+	if d.Code != packet.Success {
+		e.Reason = "the client disconnected: " + d.Code.String()
+	}
+	c.end(t, "client_disconnect", e, nil)
+	c.sock.Finish(nil, io.EOF)
+	return nil
+}
+
+// fail ends the connection by our decision; the client hears the reason if
+// its version has a way [MQTT-4.13.1-1].
+func (c *Conn) fail(t *broker.Tick, err error) {
+	if errors.Is(err, broker.ErrTakenOver) {
+		return // Kick has ended or is ending it
+	}
+	if c.state != up {
+		c.refuse(err)
+		return
+	}
+	r := asRefusal(err)
+	out := c.end(t, name(r.Code), broker.Ending{Reason: r.Error()}, r)
+	c.sock.Finish(c.goodbye(out, r), r)
+}
+
+// goodbye appends the DISCONNECT that a 5.0 client gets; 3.x has none.
+func (c *Conn) goodbye(out []byte, r *packet.Refusal) []byte {
+	if c.info.Version < packet.V5 {
+		return out
+	}
+	d := packet.Disconnect{Code: r.Code, Reason: r.Why}
+	if r.Code == packet.UseAnotherServer || r.Code == packet.ServerMoved {
+		d.ServerReference = c.server.o.ServerReference
+	}
+	return packet.AppendDisconnect(out, &d, c.info.Version, c.maxPacket)
+}
+
+// end takes the client off the connection. It returns what was waiting to be
+// written.
+func (c *Conn) end(t *broker.Tick, reason string, e broker.Ending, r *packet.Refusal) []byte {
+	c.state = over
+	c.server.o.Wheel.Stop(&c.timer)
+	c.server.o.Broker.Stats().Closed.Add(reason)
+	attrs := []any{
+		slog.String("client", c.info.ClientID), slog.String("addr", c.peer.Addr.String()), slog.String("reason", reason),
+	}
+	if r != nil {
+		attrs = append(attrs, slog.String("why", r.Why))
+	}
+	c.server.o.Logger.Info("client gone", attrs...)
+	return c.server.o.Broker.Disconnect(t, c.client, c, e)
+}
+
+// Closed implements loop.Handler.
+func (c *Conn) Closed(l loop.Local, err error) {
+	if c.auth != nil {
+		c.auth = nil
+	}
+	switch c.state {
+	case over:
+	case up:
+		reason, why := c.ending(err)
+		c.end(tick(l), reason, broker.Ending{Reason: why}, nil)
+	default:
+		c.state = over
+		c.server.o.Wheel.Stop(&c.timer)
+		c.server.o.Broker.Stats().Refused.Add("peer_closed")
+		c.server.o.Logger.Debug("connection ended before CONNECT", slog.String("addr", c.peer.Addr.String()), slog.Any("err", err))
+	}
+}
+
+// ending says why the stream of a connected client ended.
+func (c *Conn) ending(err error) (reason, why string) {
+	if r := c.kicked.Load(); r != nil {
+		return name(r.Code), r.Error()
+	}
+	switch {
+	case errors.Is(err, io.EOF):
+		return "peer_closed", "the client closed the connection without DISCONNECT"
+	case errors.Is(err, loop.ErrGroupClosed):
+		return name(packet.ServerShuttingDown), packet.ServerShuttingDown.String()
+	default:
+		return "connection_lost", "connection lost: " + err.Error()
+	}
+}
+
+// Due implements wheel.Owner: it watches the connect timeout and the
+// keep-alive.
+func (c *Conn) Due(now int64) (next int64) {
+	if c.last.Load() == 0 {
+		c.sock.Post(func(l loop.Local) {
+			if c.state == awaiting || c.state == deciding || c.state == proving {
+				c.timedOut()
+			}
+		})
+		return 0
+	}
+	if c.patience == 0 {
+		return 0
+	}
+	if until := c.last.Load() + c.patience; until > now {
+		return until
+	}
+	c.sock.Post(func(l loop.Local) {
+		if c.state == up { // [MQTT-3.1.2-22]
+			c.fail(tick(l), packet.Refuse(packet.KeepAliveTimeout, "nothing came for one and a half times the keep-alive"))
+		}
+	})
+	return 0
+}
+
+// --- broker.Link ---
+
+// Write implements broker.Link.
+func (c *Conn) Write(b []byte) bool { return c.sock.Write(b) }
+
+// Kick implements broker.Link.
+func (c *Conn) Kick(pending []byte, why *packet.Refusal) {
+	c.kicked.Store(why)
+	c.sock.Finish(c.goodbye(pending, why), why)
+	c.sock.Post(func(l loop.Local) { c.Closed(l, why) })
+}
+
+// Again implements broker.Link.
+func (c *Conn) Again() {
+	c.sock.Post(func(l loop.Local) {
+		if c.state == up {
+			c.server.o.Broker.Resume(tick(l), c.client, c)
+		}
+	})
+}
+
+// Info implements broker.Link.
+func (c *Conn) Info() *broker.Info { return &c.info }
+
+// asRefusal is what the client hears of an error.
+func asRefusal(err error) *packet.Refusal {
+	var r *packet.Refusal
+	if errors.As(err, &r) {
+		return r
+	}
+	return packet.Refuse(packet.UnspecifiedError, err.Error())
+}
+
+// name is the counter's name of a reason code.
+func name(c packet.Code) string { return strings.ReplaceAll(strings.ToLower(c.String()), " ", "_") }

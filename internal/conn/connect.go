@@ -1,0 +1,322 @@
+package conn
+
+import (
+	"crypto/rand"
+	"encoding/base32"
+	"errors"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/fantail-mqtt/fantail/internal/broker"
+	"github.com/fantail-mqtt/fantail/internal/loop"
+	"github.com/fantail-mqtt/fantail/internal/session"
+	"github.com/fantail-mqtt/fantail/packet"
+	"github.com/fantail-mqtt/fantail/topic"
+)
+
+// connect takes in a CONNECT.
+func (c *Conn) connect(t *broker.Tick, body []byte) error {
+	p, err := packet.ParseConnect(body)
+	if p != nil {
+		c.info.Version = p.Version
+		c.maxPacket = p.MaximumPacketSize
+	}
+	if err != nil {
+		return err
+	}
+	if err := c.check(p); err != nil {
+		return err
+	}
+	if err := c.server.room(); err != nil {
+		return err
+	}
+	c.keep(t, p)
+	if p.HasAuthMethod {
+		return c.beginProof(t, p)
+	}
+	return c.decide(t, p)
+}
+
+// room says whether one more client may connect.
+func (s *Server) room() error {
+	most := s.limits.Load().Connections
+	if most == 0 || s.o.Broker.Stats().Connected.Load() < most {
+		return nil
+	}
+	if s.o.ServerReference != "" {
+		return packet.Refuse(packet.UseAnotherServer, "the server has as many connections as it may")
+	}
+	return packet.Refuse(packet.QuotaExceeded, "the server has as many connections as it may")
+}
+
+// keep notes what will be known of the client. CONNECT's own bytes go with the
+// read buffer.
+func (c *Conn) keep(t *broker.Tick, p *packet.Connect) {
+	p.Password = append([]byte(nil), p.Password...)
+	if p.Will != nil {
+		p.Will.Payload = append([]byte(nil), p.Will.Payload...)
+		p.Will.Forward = append([]byte(nil), p.Will.Forward...)
+	}
+	c.info = broker.Info{
+		ClientID: p.ClientID, UserName: p.UserName, Addr: c.peer.Addr, Listener: c.peer.Listener, Transport: c.peer.Transport,
+		Version: p.Version, CleanStart: p.CleanStart, KeepAlive: p.KeepAlive, ConnectedAt: t.Now(),
+	}
+}
+
+// check looks at what the codec leaves to the server.
+func (c *Conn) check(p *packet.Connect) error {
+	if p.ClientID == "" && p.Version < packet.V5 && (!p.CleanStart || p.Version == packet.V31) { // 3.1.1 [MQTT-3.1.3-8]
+		return packet.Refuse(packet.ClientIdentifierNotValid, "an empty client id needs a clean session")
+	}
+	if w := p.Will; w != nil {
+		if err := topic.ValidName(w.Topic, 0); err != nil {
+			return packet.Refuse(packet.TopicNameInvalid, "the will: "+err.Error())
+		}
+		if strings.HasPrefix(w.Topic, "$SYS/") {
+			return packet.Refuse(packet.NotAuthorized, "the will: topics under $SYS are the broker's own")
+		}
+	}
+	return nil
+}
+
+// decide asks whether the client may connect: at once if that can be said at
+// once, else off the loop, going on when the answer is there.
+func (c *Conn) decide(t *broker.Tick, p *packet.Connect) error {
+	s := c.server
+	r := &Request{
+		ClientID: p.ClientID, UserName: p.UserName, HasUserName: p.HasUserName, Password: p.Password,
+		HasPassword: p.HasPassword, Version: p.Version, Peer: c.peer,
+	}
+	if s.o.Quick != nil {
+		if decided, err := s.o.Quick(r); err != nil {
+			return denied(err)
+		} else if decided {
+			return c.accept(t, p, nil)
+		}
+	}
+	c.state = deciding
+	c.sock.Pause()
+	s.done.Add(1)
+	go func() { // ends with the answer; Server.Close cancels and waits for it
+		defer s.done.Done()
+		select {
+		case s.seat <- struct{}{}:
+		case <-s.ctx.Done():
+			return
+		}
+		err := s.o.Authenticator.Authenticate(s.ctx, r)
+		<-s.seat
+		c.sock.Post(func(l loop.Local) {
+			if c.state != deciding {
+				return // timed out, or gone
+			}
+			c.decided(l, p, err)
+		})
+	}()
+	return nil
+}
+
+func (c *Conn) decided(l loop.Local, p *packet.Connect, err error) {
+	t := tick(l)
+	if err == nil {
+		err = c.accept(t, p, nil)
+	}
+	if err != nil {
+		c.refuse(denied(err))
+	}
+	c.sock.Resume(l)
+}
+
+// denied is what the client hears of a refusal by whatever authenticator.
+func denied(err error) error {
+	var r *packet.Refusal
+	if errors.As(err, &r) {
+		return err
+	}
+	return packet.Refuse(packet.NotAuthorized, err.Error())
+}
+
+// Advice is a refusal with what the broker's owner can do about it. The client
+// hears the refusal alone; the log has both.
+type Advice struct {
+	Refusal *packet.Refusal
+	Do      string
+}
+
+func (a *Advice) Error() string { return a.Refusal.Error() + " (" + a.Do + ")" }
+
+// Unwrap is the refusal.
+func (a *Advice) Unwrap() error { return a.Refusal }
+
+// accept connects the client; final is the last answer of an enhanced
+// authentication.
+func (c *Conn) accept(t *broker.Tick, p *packet.Connect, final []byte) error {
+	s := c.server
+	if err := s.room(); err != nil { // others came while somebody decided about this one
+		return err
+	}
+	r := &broker.Connect{Info: &c.info, CleanStart: p.CleanStart, Will: p.Will, Terms: c.terms(p)}
+	if p.Version == packet.V5 {
+		c.offer(r, p, final)
+	}
+	if p.ClientID == "" {
+		c.info.ClientID = newClientID()
+		r.Connack.AssignedClientID = c.info.ClientID
+	}
+	if err := fit(&r.Connack, p); err != nil {
+		return err
+	}
+	c.expiry = r.Terms.Expiry
+	c.info.Expiry = r.Terms.Expiry
+	keepAlive := p.KeepAlive
+	if r.Connack.HasServerKeepAlive {
+		keepAlive = r.Connack.ServerKeepAlive
+	}
+	c.info.KeepAlive = keepAlive
+	c.patience = int64(keepAlive) * 1500
+	c.last.Store(t.Now())
+	s.o.Wheel.Stop(&c.timer)
+	c.state = up
+	c.client = s.o.Broker.Connect(t, c, r)
+	if c.patience > 0 {
+		s.o.Wheel.Set(&c.timer, c, t.Now()+c.patience)
+	}
+	s.o.Logger.Info("client connected", slog.String("client", c.info.ClientID), slog.String("addr", c.peer.Addr.String()),
+		slog.String("listener", c.peer.Listener), slog.String("version", p.Version.String()), slog.Int("keepalive", int(keepAlive)))
+	return nil
+}
+
+// terms are what the connection agrees on.
+func (c *Conn) terms(p *packet.Connect) session.Terms {
+	expiry := p.SessionExpiry
+	if p.Version < packet.V5 && !p.CleanStart {
+		expiry = session.Never
+	}
+	return session.Terms{
+		Version: p.Version, Expiry: c.server.cap(expiry), ReceiveMaximum: p.ReceiveMaximum,
+		MaximumPacket: p.MaximumPacketSize, AliasMaximum: p.TopicAliasMaximum, WithoutProblem: p.WithoutProblemInfo,
+	}
+}
+
+// cap bounds a session expiry interval by the configuration.
+func (s *Server) cap(expiry uint32) uint32 {
+	if most := s.limits.Load().SessionExpiryMax; most > 0 {
+		return min(expiry, most)
+	}
+	return expiry
+}
+
+// offer fills in what a 5.0 client is told.
+func (c *Conn) offer(r *broker.Connect, p *packet.Connect, final []byte) {
+	o, limits, a := &c.server.o, c.server.limits.Load(), &r.Connack
+	a.ReceiveMaximum = o.ReceiveMaximum
+	a.TopicAliasMaximum = o.TopicAliasMaximum
+	a.MaximumPacketSize = uint32(limits.Packet)
+	if r.Terms.Expiry != p.SessionExpiry {
+		a.SessionExpiry, a.HasSessionExpiry = r.Terms.Expiry, true
+	}
+	if most := limits.KeepAliveMax; most > 0 && (p.KeepAlive == 0 || p.KeepAlive > most) {
+		a.ServerKeepAlive, a.HasServerKeepAlive = most, true
+	}
+	if p.RequestResponseInfo { // [MQTT-3.1.2-28]
+		a.ResponseInfo = o.ResponseInfo
+	}
+	if p.HasAuthMethod { // [MQTT-4.12.0-5]
+		a.AuthMethod = p.AuthMethod
+		a.AuthData, a.HasAuthData = final, len(final) > 0
+	}
+}
+
+// fit leaves out what a client with a small Maximum Packet Size cannot take:
+// first the capabilities that it can do without knowing. A client that is not
+// told a limit may go over it and hears so then.
+func fit(a *packet.Connack, p *packet.Connect) error {
+	if p.Version < packet.V5 || p.MaximumPacketSize == 0 {
+		return nil
+	}
+	drops := []func(){
+		func() { a.TopicAliasMaximum = 0 },
+		func() { a.ResponseInfo = "" },
+		func() { a.MaximumPacketSize = 0 },
+		func() { a.ReceiveMaximum = 0 },
+	}
+	for {
+		if uint32(len(packet.AppendConnack(nil, a, p.Version, p.MaximumPacketSize))) <= p.MaximumPacketSize {
+			return nil
+		}
+		if len(drops) == 0 {
+			return packet.Refuse(packet.PacketTooLarge, "the CONNACK does not fit the client's maximum packet size")
+		}
+		drops[0]()
+		drops = drops[1:]
+	}
+}
+
+func newClientID() string {
+	var b [10]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return "auto-" + strings.ToLower(base32.StdEncoding.EncodeToString(b[:]))
+}
+
+// refuse ends a connection that is no client's yet.
+func (c *Conn) refuse(err error) {
+	if c.state == over {
+		return
+	}
+	r := asRefusal(err)
+	c.state = over
+	c.server.o.Wheel.Stop(&c.timer)
+	c.server.o.Broker.Stats().Refused.Add(name(r.Code))
+	attrs := []any{
+		slog.String("addr", c.peer.Addr.String()), slog.String("listener", c.peer.Listener),
+		slog.String("client", c.info.ClientID), slog.String("reason", name(r.Code)), slog.String("why", r.Why),
+	}
+	var advice *Advice
+	if errors.As(err, &advice) {
+		attrs = append(attrs, slog.String("do", advice.Do))
+	}
+	c.server.o.Logger.Info("connection refused", attrs...)
+	c.sock.Finish(c.refusal(r), io.EOF)
+}
+
+// refusal is the CONNACK that says why, where there is one to say it.
+func (c *Conn) refusal(r *packet.Refusal) []byte {
+	switch v := c.info.Version; {
+	case v == 0:
+		return nil // nothing is known of the peer
+	case r.Code == packet.UnsupportedProtocolVersion:
+		// The oldest form, which every client understands [3.1.1 MQTT-3.1.2-2].
+		return packet.AppendConnack(nil, &packet.Connack{Code: r.Code}, packet.V311, 0)
+	case v < packet.V5 && r.Code == packet.MalformedPacket:
+		return nil // [3.1.1 MQTT-3.1.4-1]
+	default:
+		a := packet.Connack{Code: connackCode(r.Code)}
+		a.Reason = r.Why
+		if r.Code == packet.UseAnotherServer {
+			a.ServerReference = c.server.o.ServerReference
+		}
+		out := packet.AppendConnack(nil, &a, v, c.maxPacket)
+		if c.maxPacket > 0 && len(out) > int(c.maxPacket) {
+			return nil
+		}
+		return out
+	}
+}
+
+// connackCode is the code as a CONNACK can carry it [MQTT-3.2.2-8].
+func connackCode(c packet.Code) packet.Code {
+	if c == packet.TopicAliasInvalid || c == packet.ReceiveMaximumExceeded {
+		return packet.ProtocolError
+	}
+	return c
+}
+
+// timedOut ends a connection whose CONNECT did not come in time.
+func (c *Conn) timedOut() {
+	c.state = over
+	c.server.o.Broker.Stats().Refused.Add("connect_timeout")
+	c.server.o.Logger.Info("connection refused", slog.String("addr", c.peer.Addr.String()), slog.String("listener", c.peer.Listener),
+		slog.String("reason", "connect_timeout"), slog.String("why", "no CONNECT came in time"))
+	c.sock.Close(io.EOF)
+}

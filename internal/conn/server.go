@@ -1,0 +1,123 @@
+// Package conn is one connection: bytes come in, are cut into packets, go to
+// the broker, and the answers go out.
+//
+// A [Conn] is the handler of a loop's connection and the broker's link to a
+// client. Until its CONNECT is accepted it writes its answers itself; from then
+// on everything that it sends is the client's, in the order that the broker
+// says. All its methods run on its loop, but for those of broker.Link and
+// wheel.Owner.
+package conn
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fantail-mqtt/fantail/internal/broker"
+	"github.com/fantail-mqtt/fantail/internal/loop"
+	"github.com/fantail-mqtt/fantail/internal/wheel"
+	"github.com/fantail-mqtt/fantail/packet"
+)
+
+// Request is what a client says of itself in CONNECT.
+type Request struct {
+	ClientID    string
+	UserName    string
+	HasUserName bool
+	Password    []byte
+	HasPassword bool
+	Version     packet.Version
+	Peer        Peer
+}
+
+// Peer is the other end of a connection.
+type Peer struct {
+	Addr      net.Addr
+	Transport string // tcp, tls, ws, wss or unix
+	Listener  string
+	Origin    string // of a browser's WebSocket
+}
+
+// Authenticator decides who may connect. It may take its time: it is asked on
+// a goroutine of its own.
+type Authenticator interface {
+	// Authenticate returns nil to let the client in, or why not: a
+	// *packet.Refusal is what the client hears, anything else is "not
+	// authorized".
+	Authenticate(ctx context.Context, r *Request) error
+}
+
+// Exchange is one run of an enhanced authentication (5.0, section 4.12).
+type Exchange interface {
+	// Step takes in what the client sent and returns what to answer, and
+	// whether that ends the exchange successfully.
+	Step(data []byte) (reply []byte, done bool, err error)
+	UserName() string
+}
+
+// Limits are those of connections.
+type Limits struct {
+	Packet           int           // bytes
+	ConnectTimeout   time.Duration // for a CONNECT to arrive and be decided
+	KeepAliveMax     uint16        // seconds; 0: what the client asks for
+	SessionExpiryMax uint32        // seconds; 0: no cap
+	Connections      int64         // 0: no bound
+}
+
+// Options of a server.
+type Options struct {
+	Broker        *broker.Broker
+	Wheel         *wheel.Wheel
+	Logger        *slog.Logger
+	Authenticator Authenticator
+	// Quick decides at once, on the loop, what needs no Authenticator; nil:
+	// nothing does. It must not wait.
+	Quick func(r *Request) (decided bool, err error)
+	// Exchange begins an enhanced authentication; nil: there is none.
+	Exchange func(method string) (Exchange, error)
+	Limits   Limits
+
+	ReceiveMaximum    uint16
+	TopicAliasMaximum uint16
+	PendingBytes      int
+	ServerReference   string
+	ResponseInfo      string
+}
+
+// Server makes connections out of streams.
+type Server struct {
+	o      Options
+	limits atomic.Pointer[Limits]
+	seat   chan struct{} // one for each authentication under way
+	ctx    context.Context
+	stop   context.CancelFunc
+	done   sync.WaitGroup // authentications
+}
+
+// NewServer makes a server; Close ends what it started.
+func NewServer(o Options) *Server {
+	ctx, stop := context.WithCancel(context.Background())
+	s := &Server{o: o, seat: make(chan struct{}, 4*runtime.NumCPU()), ctx: ctx, stop: stop}
+	s.SetLimits(o.Limits)
+	return s
+}
+
+// Close gives up authentications under way.
+func (s *Server) Close() {
+	s.stop()
+	s.done.Wait()
+}
+
+// SetLimits replaces the limits, for connections to come.
+func (s *Server) SetLimits(l Limits) { s.limits.Store(&l) }
+
+// Accept makes the handler of a new connection.
+func (s *Server) Accept(sock loop.Conn, peer Peer) loop.Handler {
+	c := &Conn{server: s, sock: sock, peer: peer}
+	s.o.Wheel.Set(&c.timer, c, time.Now().Add(s.limits.Load().ConnectTimeout).UnixMilli())
+	return c
+}

@@ -1,0 +1,89 @@
+package listen
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync/atomic"
+
+	"github.com/fantail-mqtt/fantail/internal/config"
+)
+
+// certificates are a listener's, as last read from its files.
+type certificates struct {
+	listener config.Listener
+	current  atomic.Pointer[tls.Config]
+	// base is what connections are made with: it only looks up current.
+	base *tls.Config
+}
+
+func loadCertificates(c config.Listener) (*certificates, error) {
+	cs := &certificates{listener: c}
+	cs.base = &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return cs.current.Load(), nil },
+	}
+	return cs, cs.reload()
+}
+
+func (cs *certificates) reload() error {
+	c, err := tlsConfig(cs.listener)
+	if err != nil {
+		return err
+	}
+	cs.current.Store(c)
+	return nil
+}
+
+func tlsConfig(l config.Listener) (*tls.Config, error) {
+	cert, err := tls.LoadX509KeyPair(l.Cert, l.Key)
+	if err != nil {
+		return nil, certificateError(l, err)
+	}
+	c := &tls.Config{
+		Certificates: []tls.Certificate{cert},
+		MinVersion:   tls.VersionTLS12,
+		// Browsers offer http/1.1 for a WebSocket. Who offers neither and does
+		// offer something meant another server.
+		NextProtos: []string{"mqtt", "http/1.1"},
+		// A packet is one record: the small first records of the standard
+		// library are made for web pages.
+		DynamicRecordSizingDisabled: true,
+	}
+	if l.MinVersion == "1.3" {
+		c.MinVersion = tls.VersionTLS13
+	}
+	return c, checkClients(c, l)
+}
+
+// checkClients sets what clients have to show.
+func checkClients(c *tls.Config, l config.Listener) error {
+	if l.ClientCA == "" || l.ClientCert == config.ClientCertNone {
+		return nil
+	}
+	pem, err := os.ReadFile(l.ClientCA)
+	if err != nil {
+		return fmt.Errorf("%s: the client CA cannot be read: let this user read it, or correct client_ca: %w", l.URL(), err)
+	}
+	c.ClientCAs = x509.NewCertPool()
+	if !c.ClientCAs.AppendCertsFromPEM(pem) {
+		return fmt.Errorf("%s: %s holds no certificate: client_ca has to be a PEM file with a CERTIFICATE block", l.URL(), l.ClientCA)
+	}
+	c.ClientAuth = tls.RequireAndVerifyClientCert
+	if l.ClientCert == config.ClientCertOptional {
+		c.ClientAuth = tls.VerifyClientCertIfGiven
+	}
+	// A ticket would stand for a certificate after its CA is gone.
+	c.SessionTicketsDisabled = true
+	return nil
+}
+
+func certificateError(l config.Listener, err error) error {
+	if _, unreadable := errors.AsType[*fs.PathError](err); unreadable {
+		return fmt.Errorf("%s: the certificate cannot be read: let this user read it, or correct cert and key: %w", l.URL(), err)
+	}
+	return fmt.Errorf("%s: %s and %s are no certificate with its key: give PEM files that belong together: %w", l.URL(), l.Cert, l.Key, err)
+}

@@ -1,0 +1,119 @@
+// Package record is what changes durable state, encoded, and the state that
+// the changes add up to.
+//
+// Everything that must outlive the process leaves the broker as records: an
+// Append function for each kind puts one behind the others in a batch,
+// [Parse] takes the first one off again, and [State.Apply] carries out a
+// batch. A record says what was decided, never what to decide: it carries its
+// time and its packet identifier, and applying it reads no clock, so the same
+// records give the same state on whatever machine and at whatever time they
+// are applied. That is what recovery after a crash, and a replica, live from.
+//
+// A record is its kind, one byte, and then its fields one behind another,
+// numbers as unsigned varints and strings as their length and bytes. Nothing
+// else delimits it. The kind is also its version: a kind whose fields change
+// gets a new number, and the old one stays readable. An encoding is unique;
+// Parse refuses any other for the same content.
+//
+// A record about a session, a message, a packet identifier or a subscription
+// that is not there is a fault of ours, and [State.Apply] names it. Where
+// records are kept is not this package's concern: who needs a log declares
+// the interface it needs.
+package record
+
+import (
+	"github.com/fantail-mqtt/fantail/message"
+	"github.com/fantail-mqtt/fantail/packet"
+)
+
+// Kind says what a record changes, and by its number how it is encoded.
+type Kind byte
+
+// The kinds. Their numbers are on disk: they are never given out anew.
+const (
+	KindSessionOpened Kind = iota + 1
+	KindSessionClosed
+	KindSessionEnded
+	KindSubscribed
+	KindUnsubscribed
+	KindQueued
+	KindSent
+	KindReleased
+	KindAcked
+	KindReceived
+	KindCompleted
+	KindRetained
+	KindRetainCleared
+	KindWillArmed
+	KindWillGone
+)
+
+func (k Kind) String() string {
+	names := [...]string{
+		"unknown record", "session opened", "session closed", "session ended", "subscribed", "unsubscribed",
+		"queued", "sent", "released", "acked", "received", "completed",
+		"retained", "retain cleared", "will armed", "will gone",
+	}
+	if int(k) < len(names) {
+		return names[k]
+	}
+	return names[0]
+}
+
+// Never is the session expiry interval of a session that does not expire
+// (5.0, section 3.1.2.11.2).
+const Never uint32 = 0xFFFFFFFF
+
+// Opened is what a connection brings to its session.
+type Opened struct {
+	At       int64  // unix milliseconds
+	Expiry   uint32 // session expiry interval, seconds; or [Never]
+	Version  packet.Version
+	UserName string
+}
+
+// Subscription is what a client asked for with one filter.
+type Subscription struct {
+	Filter            string // as the client wrote it, "$share/…" included
+	QoS               byte   // granted
+	NoLocal           bool
+	RetainAsPublished bool
+	RetainHandling    byte
+	ID                uint32 // subscription identifier; 0: none
+}
+
+// Queued is a message on its way to one client.
+type Queued struct {
+	Seq     uint64 // its place among the client's messages, never used twice in a session
+	ID      uint16 // packet identifier once it has been sent, else 0
+	QoS     byte   // to deliver with
+	Retain  bool   // to deliver with
+	IDs     []uint32
+	Shared  string           // the "$share/…" filter it came through, else empty
+	Message *message.Message // nil once it is not needed any more
+}
+
+// Will is the message to publish when the connection of a session is lost.
+type Will struct {
+	Message *message.Message
+	Delay   uint32 // seconds
+	FireAt  int64  // unix milliseconds; 0 while the client is connected
+}
+
+// Record is one record, read. Which fields have a meaning hangs from Kind.
+type Record struct {
+	Kind   Kind
+	Client string // of all but KindRetained and KindRetainCleared
+
+	Opened       Opened           // KindSessionOpened
+	At           int64            // KindSessionClosed
+	Expiry       uint32           // KindSessionClosed
+	Subscription Subscription     // KindSubscribed
+	Filter       string           // KindUnsubscribed
+	Queued       Queued           // KindQueued
+	Seq          uint64           // KindSent, KindReleased, KindAcked
+	ID           uint16           // KindSent, KindReceived, KindCompleted
+	Message      *message.Message // KindRetained
+	Topic        string           // KindRetainCleared
+	Will         Will             // KindWillArmed
+}

@@ -1,0 +1,324 @@
+package session
+
+import (
+	"github.com/fantail-mqtt/fantail/message"
+	"github.com/fantail-mqtt/fantail/packet"
+)
+
+// Route says how a message reaches a session: through which subscriptions,
+// taken together.
+type Route struct {
+	QoS    byte     // granted
+	Retain bool     // the RETAIN flag to send
+	IDs    []uint32 // subscription identifiers
+	Shared string   // the shared subscription, or ""
+}
+
+// Outcome says what became of a delivery.
+type Outcome byte
+
+// The outcomes. All but the first two are drops.
+const (
+	Sent Outcome = iota
+	Queued
+	DroppedOffline  // QoS 0, and the client is away
+	DroppedSlow     // QoS 0, and too many bytes wait for the client
+	DroppedFull     // the queue is full
+	DroppedTooLarge // for the client's Maximum Packet Size [MQTT-3.1.2-25]
+)
+
+// Deliver sends or queues the message d, which the caller has announced with
+// [Work.Message].
+func (s *Session) Deliver(w *Work, d *message.Draft, to *Route) Outcome {
+	qos := min(d.QoS, to.QoS) // [MQTT-3.8.4-8]
+	if qos == 0 {
+		return s.deliver0(w, d, to)
+	}
+	if !s.online && !s.Durable() {
+		return DroppedOffline
+	}
+	o := s.outgoing()
+	if s.online && o.queued() == 0 && s.room(w) {
+		return s.send(w, d, to, qos)
+	}
+	if o.queued() >= w.Limits.QueueMessages || o.bytes >= w.Limits.QueueBytes {
+		return DroppedFull
+	}
+	it := Item{Message: d.Keep(), IDs: to.IDs, Shared: to.Shared, QoS: qos, Retain: to.Retain}
+	s.number(&it)
+	o.push(it)
+	s.change(w, Change{Kind: Queue, Item: it})
+	return Queued
+}
+
+func (s *Session) deliver0(w *Work, d *message.Draft, to *Route) Outcome {
+	if !s.online {
+		return DroppedOffline
+	}
+	if len(w.Out) >= w.Limits.PendingBytes {
+		return DroppedSlow
+	}
+	w.expiry(d.HasExpiry, d.Expiry)
+	if !s.encode(w, d.Topic, 0, to.Retain, to.IDs, 0, false) {
+		return DroppedTooLarge
+	}
+	return Sent
+}
+
+// send puts a message into the window and on the wire.
+func (s *Session) send(w *Work, d *message.Draft, to *Route, qos byte) Outcome {
+	id := s.nextID()
+	w.expiry(d.HasExpiry, d.Expiry)
+	if !s.encode(w, d.Topic, qos, to.Retain, to.IDs, id, false) {
+		return DroppedTooLarge
+	}
+	it := Item{IDs: to.IDs, Shared: to.Shared, ID: id, QoS: qos, Retain: to.Retain}
+	if s.Durable() || to.Shared != "" {
+		it.Message = d.Keep()
+	}
+	s.number(&it)
+	s.out.window = append(s.out.window, it)
+	s.out.flying++
+	s.change(w, Change{Kind: Queue, Item: it})
+	return Sent
+}
+
+// Drain sends what is to be sent again, then what is queued, as far as there
+// is room. The caller calls it after Begin and whenever bytes have left.
+func (s *Session) Drain(w *Work) {
+	o := s.out
+	if o == nil || !s.online {
+		return
+	}
+	if o.flying < len(o.window) {
+		s.resend(w)
+	}
+	for o.queued() > 0 && s.room(w) {
+		it := o.pop()
+		if it.Message.Expired(w.Now) { // [MQTT-3.3.2-5]
+			w.Expired++
+			s.change(w, Change{Kind: Finish, Item: Item{Seq: it.Seq}})
+			continue
+		}
+		w.kept(it.Message)
+		w.expiry(it.Message.HasExpiry, it.Message.Remaining(w.Now))
+		it.ID = s.nextID()
+		if !s.encode(w, it.Message.Topic, it.QoS, it.Retain, it.IDs, it.ID, false) {
+			w.TooLarge++
+			s.change(w, Change{Kind: Finish, Item: Item{Seq: it.Seq}})
+			continue
+		}
+		s.change(w, Change{Kind: Send, Item: Item{Seq: it.Seq, ID: it.ID}})
+		if !s.Durable() && it.Shared == "" {
+			it.Message = nil
+		}
+		o.window = append(o.window, it)
+		o.flying++
+	}
+}
+
+// resend sends again what an earlier connection left unfinished, with the
+// identifiers and in the order it had [MQTT-4.4.0-1], [MQTT-4.6.0-1].
+func (s *Session) resend(w *Work) {
+	o := s.out
+	kept := o.window[:0]
+	for i := range o.window {
+		it := o.window[i]
+		switch {
+		case !it.due:
+		case it.Released:
+			w.Out = packet.AppendAck(w.Out, packet.PUBREL, &packet.Ack{ID: it.ID}, s.Version, 0)
+			it.due = false
+			o.flying++
+		case !s.fits(w):
+		case it.Message == nil: // the session was not durable: there is nothing to send
+			s.change(w, Change{Kind: Finish, Item: Item{Seq: it.Seq}})
+			continue
+		default:
+			w.kept(it.Message)
+			w.expiry(it.Message.HasExpiry, it.Message.Remaining(w.Now))
+			if !s.encode(w, it.Message.Topic, it.QoS, it.Retain, it.IDs, it.ID, true) {
+				w.TooLarge++
+				s.change(w, Change{Kind: Finish, Item: Item{Seq: it.Seq}})
+				continue
+			}
+			it.due = false
+			o.flying++
+		}
+		kept = append(kept, it)
+	}
+	clear(o.window[len(kept):])
+	o.window = kept
+}
+
+// encode appends the current message as a PUBLISH to this client; false if it
+// would be larger than the client takes.
+func (s *Session) encode(w *Work, topic string, qos byte, retain bool, ids []uint32, id uint16, again bool) bool {
+	p := &w.pub
+	p.QoS, p.Retain, p.ID, p.Dup = qos, retain, id, again
+	plain := s.Version != packet.V5 || len(ids) == 0 && s.AliasMaximum == 0
+	if plain && w.many && !again {
+		if s.MaximumPacket > 0 && p.Size(s.Version) > int(s.MaximumPacket) {
+			return false
+		}
+		w.encoded(s.Version, qos, retain, id)
+		return true
+	}
+	if plain {
+		if s.MaximumPacket > 0 && p.Size(s.Version) > int(s.MaximumPacket) { // [MQTT-3.1.2-24]
+			return false
+		}
+		w.Out = packet.AppendPublish(w.Out, p, s.Version)
+		return true
+	}
+	return s.encodeSpecial(w, topic, ids)
+}
+
+// encodeSpecial encodes with subscription identifiers and a topic alias.
+func (s *Session) encodeSpecial(w *Work, topic string, ids []uint32) bool {
+	p := &w.pub
+	name := p.Topic
+	if topic == "" {
+		topic = string(name)
+	}
+	p.SubscriptionIDs = ids
+	alias, known := s.alias(w, topic)
+	p.Alias = alias
+	if known {
+		p.Topic = nil
+	}
+	fits := func() bool { return s.MaximumPacket == 0 || p.Size(s.Version) <= int(s.MaximumPacket) }
+	ok := fits()
+	if !ok && !known && alias > 0 {
+		p.Alias, alias = 0, 0
+		ok = fits()
+	}
+	if ok {
+		w.Out = packet.AppendPublish(w.Out, p, s.Version)
+		if alias > 0 && !known {
+			s.outgoing().remember(topic, alias)
+		}
+	}
+	p.Topic, p.Alias, p.SubscriptionIDs = name, 0, nil
+	return ok
+}
+
+// aliasSize is what a topic alias adds to a packet.
+const aliasSize = 3
+
+// alias is the topic's alias and whether the client knows it, or 0
+// [MQTT-3.1.2-26].
+func (s *Session) alias(w *Work, topic string) (alias uint16, known bool) {
+	limit := min(s.AliasMaximum, w.Limits.TopicAliasMaximum)
+	if limit == 0 || len(topic) <= aliasSize { // the packet could only grow
+		return 0, false
+	}
+	o := s.outgoing()
+	if a, ok := o.aliases[topic]; ok {
+		return a, true
+	}
+	if len(o.aliases) < int(limit) {
+		return uint16(len(o.aliases) + 1), false
+	}
+	return 0, false
+}
+
+func (o *outgoing) remember(topic string, alias uint16) {
+	if o.aliases == nil {
+		o.aliases = map[string]uint16{}
+	}
+	o.aliases[topic] = alias
+}
+
+func (w *Work) expiry(has bool, seconds uint32) { w.pub.HasExpiry, w.pub.Expiry = has, seconds }
+
+// room says whether one more message may be in flight.
+func (s *Session) room(w *Work) bool {
+	return s.out.flying == len(s.out.window) && s.fits(w)
+}
+
+// fits says whether the client's window and its pending bytes leave room. One
+// message goes in any case: its acknowledgement drains the queue, and nothing
+// else may. Pending bytes that leave at once are not heard of again.
+func (s *Session) fits(w *Work) bool {
+	n := s.out.flying
+	return n == 0 || n < s.windowSize(w) && len(w.Out) < w.Limits.PendingBytes
+}
+
+// windowSize is how many messages may be unfinished [MQTT-3.3.4-9].
+func (s *Session) windowSize(w *Work) int { return int(min(s.ReceiveMaximum, w.Limits.InFlight)) }
+
+// number gives a new message its place in the session's order.
+func (s *Session) number(it *Item) {
+	s.seq++
+	it.Seq = s.seq
+}
+
+// nextID is a packet identifier that is not in use [MQTT-2.2.1-4].
+func (s *Session) nextID() uint16 {
+	for {
+		s.lastID++
+		if s.lastID == 0 {
+			s.lastID = 1
+		}
+		if s.inFlight(s.lastID) < 0 {
+			return s.lastID
+		}
+	}
+}
+
+// inFlight finds the message with this packet identifier in the window.
+func (s *Session) inFlight(id uint16) int {
+	for i := range s.out.window {
+		if s.out.window[i].ID == id {
+			return i
+		}
+	}
+	return -1
+}
+
+func (s *Session) change(w *Work, c Change) {
+	if s.Durable() {
+		w.Changes = append(w.Changes, c)
+	}
+}
+
+func (s *Session) outgoing() *outgoing {
+	if s.out == nil {
+		s.out = &outgoing{}
+	}
+	return s.out
+}
+
+func (o *outgoing) queued() int { return len(o.queue) - o.head }
+
+func (o *outgoing) push(it Item) {
+	o.queue = append(o.queue, it)
+	o.bytes += it.Message.Size()
+}
+
+func (o *outgoing) pop() Item {
+	it := o.queue[o.head]
+	o.queue[o.head] = Item{}
+	o.head++
+	o.bytes -= it.Message.Size()
+	switch {
+	case o.head == len(o.queue):
+		o.queue, o.head = nil, 0
+	case o.head >= 32 && o.head > len(o.queue)/2:
+		n := copy(o.queue, o.queue[o.head:])
+		clear(o.queue[n:])
+		o.queue, o.head = o.queue[:n], 0
+	}
+	return it
+}
+
+// remove takes the i-th message out of the window.
+func (o *outgoing) remove(i int) {
+	if !o.window[i].due {
+		o.flying--
+	}
+	n := copy(o.window[i:], o.window[i+1:]) + i
+	o.window[n] = Item{}
+	o.window = o.window[:n]
+}

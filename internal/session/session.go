@@ -1,0 +1,202 @@
+// Package session holds the MQTT rules of one client as a state machine: a
+// packet goes in, work comes out. It reads no clock, opens no socket, takes no
+// lock and starts no goroutine, so a test can replay any history exactly.
+//
+// Outgoing QoS 1 and 2 messages pass two places. The window holds what was sent
+// and is not finished, in the order of sending; it has room for as many as the
+// client's Receive Maximum and the server's own limit allow. The queue behind
+// it holds what waits for room, or for the client to come back. A step that
+// frees room drains the queue into it.
+//
+// A session that ends with its connection never sends anything twice, so its
+// window remembers packet identifiers only, not messages.
+package session
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/fantail-mqtt/fantail/message"
+	"github.com/fantail-mqtt/fantail/packet"
+)
+
+// Limits are the server's own, the same for every session.
+type Limits struct {
+	ReceiveMaximum    uint16 // unfinished incoming QoS 1 and 2 messages
+	TopicAliasMaximum uint16 // both ways
+	InFlight          uint16 // unfinished outgoing messages
+	QueueMessages     int
+	QueueBytes        int
+	PendingBytes      int // encoded bytes that wait for a slow client
+}
+
+// Terms are what a connection agreed on.
+type Terms struct {
+	Version        packet.Version
+	Expiry         uint32 // seconds that the session outlives the connection; Never: without end
+	ReceiveMaximum uint16 // the client's; 0: 65,535
+	MaximumPacket  uint32 // the client's; 0: without limit
+	AliasMaximum   uint16 // the client's
+	WithoutProblem bool   // Request Problem Information was 0
+}
+
+// Never is the session expiry interval without end (5.0, section 3.1.2.11.2).
+const Never = 0xFFFF_FFFF
+
+// Session is the state of one client. The zero value is a new session.
+type Session struct {
+	Terms
+	online bool
+	lastID uint16
+	seq    uint64
+
+	subs  []Subscription // by filter
+	out   *outgoing      // nil: nothing in flight or queued
+	inbox *incoming      // nil: no topic alias, nothing unfinished
+}
+
+// Subscription is one of the session's.
+type Subscription struct {
+	packet.Subscription
+	ID uint32 // subscription identifier; 0: none
+}
+
+// outgoing exists while messages are in flight or queued.
+type outgoing struct {
+	window  []Item
+	flying  int    // how many of window were sent on this connection
+	queue   []Item // from head on
+	head    int
+	bytes   int // of the queued messages
+	aliases map[string]uint16
+}
+
+// Item is one outgoing QoS 1 or 2 message.
+type Item struct {
+	Seq     uint64           // counts the session's messages, from 1
+	Message *message.Message // nil: cannot be sent again, or (QoS 2) need not be
+	IDs     []uint32         // subscription identifiers
+	Shared  string           // the shared subscription that it came through, or ""
+	ID      uint16           // packet identifier; 0 while queued
+	QoS     byte
+	Retain  bool
+
+	Released bool // QoS 2: PUBREC came, PUBREL went
+	due      bool // to be sent again on this connection
+}
+
+// Durable says whether the session outlives its connection.
+func (s *Session) Durable() bool { return s.Expiry > 0 }
+
+// Online says whether the session has a connection.
+func (s *Session) Online() bool { return s.online }
+
+// Begin starts a connection on the session. What is unfinished will be sent
+// again by Drain [MQTT-4.4.0-1].
+func (s *Session) Begin(t Terms) {
+	s.Terms, s.online = t, true
+	if s.ReceiveMaximum == 0 {
+		s.ReceiveMaximum = 65_535
+	}
+	s.inbox.reconnect()
+	o := s.out
+	if o == nil {
+		return
+	}
+	o.aliases, o.flying = nil, 0
+	for i := range o.window {
+		o.window[i].due = true
+	}
+}
+
+// End ends the connection. The session stays if it is durable.
+func (s *Session) End() {
+	s.online = false
+	s.inbox.forgetAliases()
+	if s.out != nil {
+		s.out.aliases = nil
+	}
+	s.Trim()
+}
+
+// Trim gives back memory that an idle session does not need.
+func (s *Session) Trim() {
+	if o := s.out; o != nil && len(o.window) == 0 && o.queued() == 0 && o.aliases == nil {
+		s.out = nil
+	}
+	if in := s.inbox; in != nil && len(in.open) == 0 && in.aliases == nil {
+		s.inbox = nil
+	}
+}
+
+// Queued is how many messages wait, and how many bytes they hold.
+func (s *Session) Queued() (messages, bytes int) {
+	if s.out == nil {
+		return 0, 0
+	}
+	return s.out.queued(), s.out.bytes
+}
+
+// InFlight is how many outgoing messages are unfinished.
+func (s *Session) InFlight() int {
+	if s.out == nil {
+		return 0
+	}
+	return len(s.out.window)
+}
+
+// Unfinished yields every outgoing message: first those in flight, then the
+// queue, each in order.
+func (s *Session) Unfinished(yield func(Item) bool) {
+	if s.out == nil {
+		return
+	}
+	for _, it := range s.out.window {
+		if !yield(it) {
+			return
+		}
+	}
+	for _, it := range s.out.queue[s.out.head:] {
+		if !yield(it) {
+			return
+		}
+	}
+}
+
+// --- subscriptions ---
+
+// Subscribe adds or replaces a subscription [MQTT-3.8.4-3].
+func (s *Session) Subscribe(sub Subscription) (existed bool) {
+	i, existed := s.find(sub.Filter)
+	if existed {
+		sub.Filter = s.subs[i].Filter
+		s.subs[i] = sub
+		return true
+	}
+	s.subs = slices.Insert(s.subs, i, sub)
+	return false
+}
+
+// Unsubscribe removes a subscription, if it is there [MQTT-3.10.4-1].
+func (s *Session) Unsubscribe(filter string) (existed bool) {
+	i, existed := s.find(filter)
+	if existed {
+		s.subs = slices.Delete(s.subs, i, i+1)
+	}
+	return existed
+}
+
+// Subscriptions are the session's, by filter; not to be changed.
+func (s *Session) Subscriptions() []Subscription { return s.subs }
+
+// Subscribed says whether the session has a subscription of this filter.
+func (s *Session) Subscribed(filter string) bool {
+	_, ok := s.find(filter)
+	return ok
+}
+
+func (s *Session) find(filter string) (int, bool) {
+	return slices.BinarySearchFunc(s.subs, filter, func(sub Subscription, filter string) int {
+		return strings.Compare(sub.Filter, filter)
+	})
+}

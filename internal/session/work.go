@@ -1,0 +1,96 @@
+package session
+
+import (
+	"github.com/fantail-mqtt/fantail/message"
+	"github.com/fantail-mqtt/fantail/packet"
+)
+
+// Work is what the steps of sessions leave to their caller, who owns it and
+// uses it again and again.
+type Work struct {
+	Limits *Limits
+	Now    int64  // unix milliseconds
+	Out    []byte // the client's encoded packets; steps append to it
+
+	// Changes of durable state, in order; steps of durable sessions append to
+	// it. A packet that depends on one waits until the change is safe.
+	Changes []Change
+
+	Expired  int // messages dropped because their expiry interval had passed
+	TooLarge int // messages dropped for the client's Maximum Packet Size
+
+	pub    packet.Publish // for encoding
+	name   []byte
+	many   bool // the message goes to several sessions
+	frames [2][3][2]frame
+	buf    []byte // holds the frames
+}
+
+// Change is one change of durable state.
+type Change struct {
+	Kind ChangeKind
+	Item Item   // of Queue; only its Seq and ID else
+	ID   uint16 // of Receive and Complete: the incoming packet identifier
+}
+
+// ChangeKind says what changed.
+type ChangeKind byte
+
+// The changes of a session's messages.
+const (
+	Queue    ChangeKind = iota + 1 // a message for the client; with a packet identifier if it was sent
+	Send                           // a queued message got its packet identifier
+	Release                        // QoS 2: the client has the message; the identifier stays
+	Finish                         // an outgoing message is done or dropped
+	Receive                        // the packet identifier of an incoming QoS 2 message
+	Complete                       // such an identifier is free again
+)
+
+// frame is the current message encoded once for all sessions that get it
+// alike. Its packet identifier stands at id, if it has one.
+type frame struct{ at, end, id int }
+
+// Message sets the message that Deliver sends, to several sessions or to one.
+func (w *Work) Message(d *message.Draft, many bool) {
+	w.set(packet.Publish{Topic: d.Name, Payload: d.Payload, Forward: d.Forward}, many)
+}
+
+func (w *Work) set(p packet.Publish, many bool) {
+	w.pub = p
+	if w.many {
+		w.frames = [2][3][2]frame{}
+		w.buf = w.buf[:0]
+	}
+	w.many = many
+}
+
+// kept sets a kept message to be sent.
+func (w *Work) kept(m *message.Message) {
+	w.name = append(w.name[:0], m.Topic...)
+	w.set(packet.Publish{Topic: w.name, Payload: m.Payload, Forward: m.Forward}, false)
+}
+
+// encoded appends the current message out of the frames, encoding it first if
+// nobody has.
+func (w *Work) encoded(v packet.Version, qos byte, retain bool, id uint16) {
+	k, r := 0, 0
+	if v == packet.V5 {
+		k = 1
+	}
+	if retain {
+		r = 1
+	}
+	f := &w.frames[k][qos][r]
+	if f.end == 0 {
+		f.at = len(w.buf)
+		w.buf = packet.AppendPublish(w.buf, &w.pub, v)
+		f.end = len(w.buf)
+		f.id = w.pub.IDOffset(v)
+	}
+	start := len(w.Out)
+	w.Out = append(w.Out, w.buf[f.at:f.end]...)
+	if qos > 0 {
+		w.Out[start+f.id] = byte(id >> 8)
+		w.Out[start+f.id+1] = byte(id)
+	}
+}

@@ -1,0 +1,233 @@
+package fantail
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"time"
+
+	"github.com/fantail-mqtt/fantail/internal/api"
+	"github.com/fantail-mqtt/fantail/internal/auth"
+	"github.com/fantail-mqtt/fantail/internal/broker"
+	"github.com/fantail-mqtt/fantail/internal/config"
+	"github.com/fantail-mqtt/fantail/internal/conn"
+	"github.com/fantail-mqtt/fantail/internal/listen"
+	"github.com/fantail-mqtt/fantail/internal/loop"
+	"github.com/fantail-mqtt/fantail/internal/metrics"
+	"github.com/fantail-mqtt/fantail/packet"
+)
+
+// start opens all listeners, or none.
+func (b *Broker) start() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.running {
+		return ErrRunning
+	}
+	b.running = true
+	gate, err := newGate(&b.config.Auth)
+	if err != nil {
+		return err
+	}
+	o := conn.Options{
+		Broker: b.broker, Wheel: b.wheel, Logger: b.logger, Authenticator: gate, Quick: gate.quick,
+		Limits: connLimits(&b.config.Limits), ReceiveMaximum: uint16(b.config.Limits.ReceiveMaximum),
+		TopicAliasMaximum: uint16(max(b.config.Limits.TopicAliasMaximum, 0)), PendingBytes: int(b.config.Limits.PendingBytes),
+		ServerReference: b.config.ServerReference, ResponseInfo: b.config.ResponseInformation,
+	}
+	if len(b.config.Auth.Users) > 0 {
+		o.Exchange = func(method string) (conn.Exchange, error) { return gate.users.Begin(method) }
+	}
+	if b.authenticator != nil {
+		o.Authenticator, o.Quick = b.authenticator, nil
+	}
+	b.conns = conn.NewServer(o)
+	if b.group, err = b.newGroup(); err != nil {
+		return err
+	}
+	for _, l := range b.config.Listeners {
+		if err := b.open(l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *Broker) newGroup() (loop.Group, error) {
+	o := loop.Options{
+		Loops:   b.config.Loop.Loops,
+		Local:   func() loop.Local { return b.broker.NewTick() },
+		OnError: func(err error) { b.logger.Error("cannot accept", slog.Any("err", err)) },
+	}
+	if b.config.Loop.Transport == config.TransportPortable {
+		return loop.NewPortable(o), nil
+	}
+	return loop.New(o, b.wheel)
+}
+
+// open serves one listener.
+func (b *Broker) open(l config.Listener) error {
+	if l.Scheme == config.SchemeHTTP {
+		w, err := api.Open(l.Address, api.Options{Metrics: metrics.Handler(b.broker, b.version), Ready: b.isReady})
+		if err != nil {
+			return err
+		}
+		b.web = append(b.web, w)
+		return nil
+	}
+	opened, err := listen.Open(listen.Options{
+		Group: b.group, Wheel: b.wheel, Refused: b.refused, FirstPacket: b.config.Limits.ConnectTimeout,
+		Upper: func(_ loop.Local, c loop.Conn, p listen.Peer) loop.Handler {
+			return b.conns.Accept(c, conn.Peer{Addr: p.Addr, Transport: p.Transport, Listener: p.Listener, Origin: p.Origin})
+		},
+	}, l)
+	if err != nil {
+		return err
+	}
+	b.listeners = append(b.listeners, opened)
+	return nil
+}
+
+func (b *Broker) isReady() error {
+	select {
+	case <-b.ready:
+	default:
+		return errors.New("starting")
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.draining {
+		return errors.New("shutting down")
+	}
+	return nil
+}
+
+// refused logs and counts a connection that did not come to MQTT.
+func (b *Broker) refused(r listen.Refusal) {
+	b.broker.Stats().Refused.Add(r.Reason)
+	level := slog.LevelInfo
+	if r.Reason == listen.ReasonClosedEarly {
+		level = slog.LevelDebug // a port scan, or a health check of a load balancer
+	}
+	b.logger.Log(context.Background(), level, "connection refused", slog.String("addr", r.Addr.String()),
+		slog.String("listener", r.Listener), slog.String("reason", r.Reason), slog.String("why", r.Detail))
+}
+
+// Draining is how long Run waits at its end for the clients to go.
+const Draining = 5 * time.Second
+
+// drain stops accepting and sends the clients away.
+func (b *Broker) drain() {
+	b.mu.Lock()
+	b.draining = true
+	listeners := b.listeners
+	b.listeners = nil
+	b.mu.Unlock()
+	for _, l := range listeners {
+		l.Close()
+	}
+	why := packet.Refuse(packet.ServerShuttingDown, "the server is shutting down")
+	if b.config.ServerReference != "" {
+		why = packet.Refuse(packet.UseAnotherServer, "the server is shutting down")
+	}
+	b.broker.KickAll(why)
+	until := time.NewTimer(Draining)
+	defer until.Stop()
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for b.broker.Stats().Connected.Load() > 0 {
+		select {
+		case <-until.C:
+			return
+		case <-look.C:
+		}
+	}
+}
+
+// gate decides who may connect by the configuration.
+type gate struct {
+	anonymous string
+	users     *auth.Users
+	names     map[string]bool
+}
+
+func newGate(a *config.Auth) (*gate, error) {
+	g := &gate{anonymous: a.Anonymous, names: map[string]bool{}}
+	var users []auth.User
+	for _, u := range a.Users {
+		users = append(users, auth.User{Name: u.Name, Password: u.Password})
+		g.names[u.Name] = true
+	}
+	var err error
+	if g.users, err = auth.NewUsers(users); err != nil {
+		return nil, fmt.Errorf("auth.users: %w", err)
+	}
+	return g, nil
+}
+
+// quick decides what needs no password check. Once there are accounts, who
+// gives a user name has to prove it, unless everybody is let in anyway.
+func (g *gate) quick(r *ConnectRequest) (decided bool, err error) {
+	if r.HasUserName && (g.names[r.UserName] || len(g.names) > 0 && g.anonymous != config.AnonymousAlways) {
+		return false, nil
+	}
+	if !auth.Anonymous(g.anonymous, r.Peer.Addr) || g.anonymous == config.AnonymousLoopback && !ownPage(r.Peer.Origin) {
+		return true, &conn.Advice{
+			Refusal: packet.Refuse(packet.NotAuthorized, "clients without an account are not let in from there"),
+			Do:      "add an account under auth.users, or let everybody in with auth.anonymous: always",
+		}
+	}
+	return true, nil
+}
+
+// ownPage says whether a WebSocket was opened by no web page, or by one of
+// this machine: a browser here would otherwise let in every page of the world.
+func ownPage(origin string) bool {
+	if origin == "" {
+		return true
+	}
+	u, err := url.Parse(origin)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// Authenticate implements Authenticator.
+func (g *gate) Authenticate(_ context.Context, r *ConnectRequest) error {
+	if !g.users.Check(r.UserName, r.Password) {
+		return packet.Refuse(packet.BadUserNameOrPassword, "no account has this user name and password")
+	}
+	return nil
+}
+
+// access asks the program's Authorizer, if there is one.
+type access struct{ b *Broker }
+
+func (a access) Access(who *broker.Info, what broker.Action, topic string) error {
+	if a.b.authorizer == nil {
+		return nil
+	}
+	return a.b.authorizer.Access(who, what, topic)
+}
+
+// forwardLog is a logger that uses the one set by UseLogger, whenever that is.
+func forwardLog(b *Broker) *slog.Logger { return slog.New(late{b}) }
+
+type late struct{ b *Broker }
+
+func (l late) Enabled(ctx context.Context, level slog.Level) bool {
+	return l.b.logger.Handler().Enabled(ctx, level)
+}
+
+func (l late) Handle(ctx context.Context, r slog.Record) error {
+	return l.b.logger.Handler().Handle(ctx, r)
+}
+
+func (l late) WithAttrs(attrs []slog.Attr) slog.Handler { return l.b.logger.Handler().WithAttrs(attrs) }
+
+func (l late) WithGroup(name string) slog.Handler { return l.b.logger.Handler().WithGroup(name) }
