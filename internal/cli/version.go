@@ -9,7 +9,7 @@ import (
 )
 
 // linked is set by the linker where a release is built.
-var linked string
+var linked string //nolint:gochecknoglobals // the linker can set nothing else
 
 func versionCommand(e *env) *cobra.Command {
 	return &cobra.Command{
