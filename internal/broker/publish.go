@@ -95,13 +95,24 @@ func (b *Broker) refuse2(t *Tick, c *Client, link Link, answer *held) {
 }
 
 func (b *Broker) allowPublish(link Link, p *packet.Publish) error {
-	if p.Topic[0] == '$' && strings.HasPrefix(string(p.Topic), "$SYS/") {
+	if b.o.Access == nil && p.Topic[0] != '$' {
+		return nil
+	}
+	return b.allow(link.Info(), string(p.Topic))
+}
+
+// AllowWill says whether a client may leave a will on a topic. It is asked when
+// the client connects: later nobody is there to hear the answer.
+func (b *Broker) AllowWill(who *Info, topic string) error { return b.allow(who, topic) }
+
+func (b *Broker) allow(who *Info, topic string) error {
+	if strings.HasPrefix(topic, "$SYS/") {
 		return packet.Refuse(packet.NotAuthorized, "topics under $SYS are the broker's own")
 	}
 	if b.o.Access == nil {
 		return nil
 	}
-	return b.o.Access.Access(link.Info(), Publish, string(p.Topic))
+	return b.o.Access.Access(who, Publish, topic)
 }
 
 // route gives a message to everybody it is for, and returns what the publisher

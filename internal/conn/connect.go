@@ -73,9 +73,6 @@ func (c *Conn) check(p *packet.Connect) error {
 		if err := topic.ValidName(w.Topic, 0); err != nil {
 			return packet.Refuse(packet.TopicNameInvalid, "the will: "+err.Error())
 		}
-		if strings.HasPrefix(w.Topic, "$SYS/") {
-			return packet.Refuse(packet.NotAuthorized, "the will: topics under $SYS are the broker's own")
-		}
 	}
 	return nil
 }
@@ -151,6 +148,11 @@ func (c *Conn) accept(t *broker.Tick, p *packet.Connect, final []byte) error {
 	if p.ClientID == "" {
 		c.info.ClientID = newClientID()
 		r.Connack.AssignedClientID = c.info.ClientID
+	}
+	if p.Will != nil {
+		if err := s.o.Broker.AllowWill(&c.info, p.Will.Topic); err != nil {
+			return denied(err)
+		}
 	}
 	if err := fit(&r.Connack, p); err != nil {
 		return err
