@@ -2,6 +2,7 @@ package fantail_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -61,12 +62,18 @@ func TestTheProgramPublishesAndSubscribes(t *testing.T) {
 func TestTheProgramHearsOfItsMistakes(t *testing.T) {
 	s := serve(t, "auto", fantail.Config{Limits: fantail.Limits{RetainedMessages: 1}}, nil)
 	for name, m := range map[string]fantail.Message{
-		"a wildcard":   {Topic: "a/#"},
-		"no topic":     {},
-		"QoS 3":        {Topic: "a", QoS: 3},
-		"not text":     {Topic: "a\xff"},
-		"U+0000":       {Topic: "a\x00"},
-		"a long topic": {Topic: string(make([]byte, 70_000))},
+		"a wildcard":                       {Topic: "a/#"},
+		"no topic":                         {},
+		"QoS 3":                            {Topic: "a", QoS: 3},
+		"not text":                         {Topic: "a\xff"},
+		"U+0000":                           {Topic: "a\x00"},
+		"a long topic":                     {Topic: strings.Repeat("a", 70_000)},
+		"a property that is not text":      {Topic: "a", Properties: packet.ForwardProperties{ContentType: "\xff"}},
+		"a property that is too long":      {Topic: "a", Properties: packet.ForwardProperties{ContentType: strings.Repeat("a", 70_000)}},
+		"a user property that is not text": {Topic: "a", Properties: packet.ForwardProperties{User: []packet.UserProperty{{Key: "\x00"}}}},
+		"long correlation data":            {Topic: "a", Properties: packet.ForwardProperties{HasCorrelation: true, CorrelationData: make([]byte, 70_000)}},
+		"a response topic with a wildcard": {Topic: "a", Properties: packet.ForwardProperties{ResponseTopic: "a/#"}},
+		"an unknown payload format":        {Topic: "a", Properties: packet.ForwardProperties{HasPayloadFormat: true, PayloadFormat: 2}},
 	} {
 		if err := s.Publish(t.Context(), m); err == nil {
 			t.Errorf("%s: no error", name)
