@@ -247,8 +247,10 @@ func outside(m *message.Message) Message {
 }
 
 // Reload takes over from c what can change while the broker runs, its limits,
-// and reads the certificates anew. Connections stay. What is wrong is returned
-// and leaves everything as it was.
+// and reads the certificates anew. Connections stay, with what they were
+// promised: the receive maximum and the topic alias maximum are for the next
+// Run, a packet limit is for connections to come. What is wrong is returned and
+// leaves everything as it was.
 func (b *Broker) Reload(c Config) error {
 	if err := c.Validate(); err != nil {
 		return err
@@ -263,6 +265,8 @@ func (b *Broker) Reload(c Config) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	c.Limits.ReceiveMaximum = b.config.Limits.ReceiveMaximum
+	c.Limits.TopicAliasMaximum = b.config.Limits.TopicAliasMaximum
 	b.config.Limits = c.Limits
 	b.broker.SetLimits(brokerLimits(&c.Limits))
 	if b.conns != nil {

@@ -34,6 +34,7 @@ type Conn struct {
 	// set by the loop before the client is connected, read by anyone after
 	info      broker.Info
 	maxPacket uint32       // the client's
+	limit     int          // ours, as it was when the client heard of it
 	patience  int64        // 1.5 × keep-alive, in milliseconds; 0: without end
 	last      atomic.Int64 // unix milliseconds of the last packet
 	kicked    atomic.Pointer[packet.Refusal]
@@ -57,14 +58,13 @@ func tick(l loop.Local) *broker.Tick {
 // Data implements loop.Handler: it takes in whole packets.
 func (c *Conn) Data(l loop.Local, b []byte) (n int) {
 	t := tick(l)
-	limit := c.server.limits.Load().Packet
 	packets := 0
 	for n < len(b) && (c.state == awaiting || c.state == proving || c.state == up) {
 		if c.state == awaiting && b[0]>>4 != byte(packet.CONNECT) {
 			c.fail(t, packet.Refuse(packet.ProtocolError, "the first packet is not CONNECT")) // [MQTT-3.1.0-1]
 			break
 		}
-		f, size, err := packet.Split(b[n:], limit)
+		f, size, err := packet.Split(b[n:], c.limit)
 		if err != nil {
 			c.fail(t, err)
 			break

@@ -202,7 +202,7 @@ func (c *Conn) offer(r *broker.Connect, p *packet.Connect, final []byte) {
 	o, limits, a := &c.server.o, c.server.limits.Load(), &r.Connack
 	a.ReceiveMaximum = o.ReceiveMaximum
 	a.TopicAliasMaximum = o.TopicAliasMaximum
-	a.MaximumPacketSize = uint32(limits.Packet)
+	a.MaximumPacketSize = uint32(c.limit)
 	if r.Terms.Expiry != p.SessionExpiry {
 		a.SessionExpiry, a.HasSessionExpiry = r.Terms.Expiry, true
 	}

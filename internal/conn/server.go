@@ -117,7 +117,8 @@ func (s *Server) SetLimits(l Limits) { s.limits.Store(&l) }
 
 // Accept makes the handler of a new connection.
 func (s *Server) Accept(sock loop.Conn, peer Peer) loop.Handler {
-	c := &Conn{server: s, sock: sock, peer: peer}
-	s.o.Wheel.Set(&c.timer, c, time.Now().Add(s.limits.Load().ConnectTimeout).UnixMilli())
+	limits := s.limits.Load()
+	c := &Conn{server: s, sock: sock, peer: peer, limit: limits.Packet}
+	s.o.Wheel.Set(&c.timer, c, time.Now().Add(limits.ConnectTimeout).UnixMilli())
 	return c
 }
