@@ -243,6 +243,14 @@ func (c *Conn) end(t *broker.Tick, reason string, e broker.Ending, r *packet.Ref
 
 // Closed implements loop.Handler.
 func (c *Conn) Closed(l loop.Local, err error) {
+	c.gone(l, err)
+	if !c.kicked.CompareAndSwap(nil, &packet.Refusal{}) { // too late for another Kick
+		c.server.leaving.Add(-1)
+	}
+}
+
+// gone ends what the stream carried, before or after the stream itself.
+func (c *Conn) gone(l loop.Local, err error) {
 	if c.auth != nil {
 		c.auth = nil
 	}
@@ -306,9 +314,11 @@ func (c *Conn) Write(b []byte) bool { return c.sock.Write(b) }
 
 // Kick implements broker.Link.
 func (c *Conn) Kick(pending []byte, why *packet.Refusal) {
-	c.kicked.Store(why)
+	if c.kicked.CompareAndSwap(nil, why) {
+		c.server.leaving.Add(1)
+	}
 	c.sock.Finish(c.goodbye(pending, why), why)
-	c.sock.Post(func(l loop.Local) { c.Closed(l, why) })
+	c.sock.Post(func(l loop.Local) { c.gone(l, why) })
 }
 
 // Again implements broker.Link.

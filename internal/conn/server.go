@@ -96,6 +96,8 @@ type Server struct {
 	ctx    context.Context
 	stop   context.CancelFunc
 	done   sync.WaitGroup // authentications
+
+	leaving atomic.Int64 // connections that were kicked and are not closed yet
 }
 
 // NewServer makes a server; Close ends what it started.
@@ -111,6 +113,10 @@ func (s *Server) Close() {
 	s.stop()
 	s.done.Wait()
 }
+
+// Leaving is how many connections still write what they were kicked with, or
+// wait for the peer to end its side.
+func (s *Server) Leaving() int64 { return s.leaving.Load() }
 
 // SetLimits replaces the limits, for connections to come.
 func (s *Server) SetLimits(l Limits) { s.limits.Store(&l) }
