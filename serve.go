@@ -138,7 +138,7 @@ func (b *Broker) drain() {
 	defer until.Stop()
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
-	for b.broker.Stats().Connected.Load() > 0 {
+	for b.broker.Stats().Connected.Load() > 0 || b.conns.Leaving() > 0 {
 		select {
 		case <-until.C:
 			return

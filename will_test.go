@@ -44,6 +44,7 @@ func TestWillIsRetained(t *testing.T) {
 	everywhere(t, func(t *testing.T, transport string) {
 		s := serve(t, transport, fantail.Config{}, nil)
 		s.leaving(t, "a", packet.Will{Retain: true}, 0, true).lose() // [MQTT-3.1.2-15]
+		s.reaches(t, "retained_messages", 1)
 		if p := s.device(t, "sub", nil).to("will/a", 1).take(); !p.Retain || string(p.Payload) != "gone" {
 			t.Errorf("%q came with RETAIN %v", p.Payload, p.Retain)
 		}

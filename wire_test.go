@@ -13,6 +13,7 @@ import (
 // wire is a client of which the test sees every packet.
 type wire struct {
 	t      *testing.T
+	server *server
 	conn   net.Conn
 	v      packet.Version
 	in     []byte // not taken apart yet
@@ -27,7 +28,7 @@ func (s *server) dial(t *testing.T) *wire {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	return &wire{t: t, conn: conn, v: packet.V5}
+	return &wire{t: t, server: s, conn: conn, v: packet.V5}
 }
 
 // device is a connected client of 5.0 with a new session; change may be nil.
@@ -313,15 +314,10 @@ func (w *wire) bye(d packet.Disconnect) {
 // has noticed.
 func (w *wire) lose() {
 	w.t.Helper()
-	if tcp, ok := w.conn.(*net.TCPConn); ok {
-		_ = tcp.CloseWrite()
-		for { // the broker closes its side once it is done
-			if _, err := w.read(); err != nil {
-				break
-			}
-		}
-	}
+	const connected = "clients_connected"
+	before := w.server.figure(w.t, connected)
 	w.conn.Close()
+	eventually(w.t, func() bool { return w.server.figure(w.t, connected) < before }, func() any { return before })
 }
 
 // nextPublish is the next PUBLISH; exchanges of earlier ones go on meanwhile.

@@ -134,13 +134,24 @@ func (b *Broker) refuse2(t *Tick, answer *held) {
 }
 
 func (b *Broker) allowPublish(link Link, name []byte) error {
-	if name[0] == '$' && strings.HasPrefix(string(name), "$SYS/") {
+	if b.o.Access == nil && name[0] != '$' {
+		return nil
+	}
+	return b.allow(link.Info(), string(name))
+}
+
+// AllowWill says whether a client may leave a will on a topic. It is asked when
+// the client connects: later nobody is there to hear the answer.
+func (b *Broker) AllowWill(who *Info, topic string) error { return b.allow(who, topic) }
+
+func (b *Broker) allow(who *Info, topic string) error {
+	if strings.HasPrefix(topic, "$SYS/") {
 		return packet.Refuse(packet.NotAuthorized, "topics under $SYS are the broker's own")
 	}
 	if b.o.Access == nil {
 		return nil
 	}
-	return b.o.Access.Access(link.Info(), Publish, string(name))
+	return b.o.Access.Access(who, Publish, topic)
 }
 
 // route gives a message to everybody it is for but the publisher itself, and

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"log/slog"
-	"strings"
 
 	"github.com/fantail-mqtt/fantail/internal/record"
 	"github.com/fantail-mqtt/fantail/internal/session"
@@ -312,9 +311,7 @@ func (b *Broker) unroute(filter string, c *Client) {
 		return // it was parsed when it came in
 	}
 	b.index.Unsubscribe(f, c.handle)
-	if strings.HasPrefix(f.Path, "$") {
-		b.sys.subscribers.Add(-1)
-	}
+	b.watchSys(f, -1)
 }
 
 // rivals remembers takeovers of one client id.

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/fantail-mqtt/fantail/internal/record"
 	"github.com/fantail-mqtt/fantail/internal/route"
@@ -107,9 +106,7 @@ func (c *Client) stopWalk(subscription string) {
 // walk begins to send retained messages.
 func (b *Broker) walk(t *Tick, c *Client, link Link, walks []*walk) {
 	for _, w := range walks {
-		if strings.HasPrefix(w.filter, "$SYS") {
-			b.sendSys(t, c, w)
-		}
+		b.sendSys(t, c, w)
 	}
 	c.mu.Lock()
 	for _, w := range walks {

@@ -1,8 +1,6 @@
 package broker
 
 import (
-	"strings"
-
 	"github.com/fantail-mqtt/fantail/internal/record"
 	"github.com/fantail-mqtt/fantail/internal/route"
 	"github.com/fantail-mqtt/fantail/internal/session"
@@ -84,8 +82,8 @@ func (b *Broker) add(t *Tick, c *Client, f topic.Filter, s session.Subscription)
 	if !existed && f.Wildcard() {
 		c.wildcards++
 	}
-	if !existed && strings.HasPrefix(f.Path, "$") {
-		b.sys.subscribers.Add(1)
+	if !existed {
+		b.watchSys(f, 1)
 	}
 	b.index.Subscribe(f, c.handle, route.Options{QoS: s.QoS, NoLocal: s.NoLocal, RetainAsPublished: s.RetainAsPublished, ID: s.ID})
 	if c.session.Durable() {

@@ -73,9 +73,6 @@ func (c *Conn) check(p *packet.Connect) error {
 		if err := topic.ValidName(w.Topic, 0); err != nil {
 			return packet.Refuse(packet.TopicNameInvalid, "the will: "+err.Error())
 		}
-		if strings.HasPrefix(w.Topic, "$SYS/") {
-			return packet.Refuse(packet.NotAuthorized, "the will: topics under $SYS are the broker's own")
-		}
 	}
 	return nil
 }
@@ -164,6 +161,11 @@ func (c *Conn) accept(t *broker.Tick, p *packet.Connect, final []byte) error {
 		c.info.ClientID = newClientID()
 		r.Connack.AssignedClientID = c.info.ClientID
 	}
+	if p.Will != nil {
+		if err := s.o.Broker.AllowWill(&c.info, p.Will.Topic); err != nil {
+			return denied(err)
+		}
+	}
 	if err := fit(&r.Connack, p); err != nil {
 		return err
 	}
@@ -212,7 +214,7 @@ func (c *Conn) offer(r *broker.Connect, p *packet.Connect, final []byte) {
 	o, limits, a := &c.server.o, c.server.limits.Load(), &r.Connack
 	a.ReceiveMaximum = o.ReceiveMaximum
 	a.TopicAliasMaximum = o.TopicAliasMaximum
-	a.MaximumPacketSize = uint32(limits.Packet)
+	a.MaximumPacketSize = uint32(c.limit)
 	if r.Terms.Expiry != p.SessionExpiry {
 		a.SessionExpiry, a.HasSessionExpiry = r.Terms.Expiry, true
 	}

@@ -137,6 +137,9 @@ func (g *greeter) takeMQTT(l loop.Local, b []byte) int {
 	if !g.settle() {
 		return len(b)
 	}
+	if s, ok := g.conn.(*secure); ok {
+		s.packets = true
+	}
 	g.conn.SetHandler(g.listener.options.Upper(l, g.conn, g.peer))
 	return 0 // what is there is for the new handler
 }
