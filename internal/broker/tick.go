@@ -16,6 +16,7 @@ type Tick struct {
 	b       *Broker
 	now     int64
 	work    session.Work
+	packet  packet.Publish
 	draft   message.Draft
 	dirty   []*Client
 	spare   [][]byte
@@ -61,6 +62,9 @@ func (t *Tick) Begin() {
 		t.work.Limits = &t.b.limits.Load().Limits
 	}
 }
+
+// Packet is where a PUBLISH may be parsed to; it holds until the next one.
+func (t *Tick) Packet() *packet.Publish { return &t.packet }
 
 // Now is the time of the tick, in unix milliseconds.
 func (t *Tick) Now() int64 { return t.now }

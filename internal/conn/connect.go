@@ -59,7 +59,7 @@ func (c *Conn) keep(t *broker.Tick, p *packet.Connect) {
 		p.Will.Forward = append([]byte(nil), p.Will.Forward...)
 	}
 	c.info = broker.Info{
-		ClientID: p.ClientID, UserName: p.UserName, Addr: c.peer.Addr, Listener: c.peer.Listener, Transport: c.peer.Transport,
+		ClientID: p.ClientID, UserName: p.UserName, Addr: c.info.Addr, Listener: c.info.Listener, Transport: c.info.Transport,
 		Version: p.Version, CleanStart: p.CleanStart, KeepAlive: p.KeepAlive, ConnectedAt: t.Now(),
 	}
 }
@@ -83,7 +83,8 @@ func (c *Conn) decide(t *broker.Tick, p *packet.Connect) error {
 	s := c.server
 	r := &Request{
 		ClientID: p.ClientID, UserName: p.UserName, HasUserName: p.HasUserName, Password: p.Password,
-		HasPassword: p.HasPassword, Version: p.Version, Peer: c.peer,
+		HasPassword: p.HasPassword, Version: p.Version,
+		Peer: Peer{Addr: c.info.Addr, Transport: c.info.Transport, Listener: c.info.Listener, Origin: c.origin},
 	}
 	if s.o.Quick != nil {
 		if decided, err := s.o.Quick(r); err != nil {
@@ -176,16 +177,16 @@ func (c *Conn) accept(t *broker.Tick, p *packet.Connect, final []byte) error {
 		keepAlive = r.Connack.ServerKeepAlive
 	}
 	c.info.KeepAlive = keepAlive
-	c.patience = int64(keepAlive) * 1500
+	c.patience = int32(keepAlive) * 1500
 	c.last.Store(t.Now())
 	s.o.Wheel.Stop(&c.timer)
 	c.state = up
 	c.client = s.o.Broker.Connect(t, c, r)
 	if c.patience > 0 {
-		s.o.Wheel.Set(&c.timer, c, t.Now()+c.patience)
+		s.o.Wheel.Set(&c.timer, c, t.Now()+int64(c.patience))
 	}
-	s.o.Logger.Info("client connected", slog.String("client", c.info.ClientID), slog.String("addr", c.peer.Addr.String()),
-		slog.String("listener", c.peer.Listener), slog.String("version", p.Version.String()), slog.Int("keepalive", int(keepAlive)))
+	s.o.Logger.Info("client connected", slog.String("client", c.info.ClientID), slog.String("addr", c.info.Addr.String()),
+		slog.String("listener", c.info.Listener), slog.String("version", p.Version.String()), slog.Int("keepalive", int(keepAlive)))
 	return nil
 }
 
@@ -214,7 +215,7 @@ func (c *Conn) offer(r *broker.Connect, p *packet.Connect, final []byte) {
 	o, limits, a := &c.server.o, c.server.limits.Load(), &r.Connack
 	a.ReceiveMaximum = o.ReceiveMaximum
 	a.TopicAliasMaximum = o.TopicAliasMaximum
-	a.MaximumPacketSize = uint32(c.limit)
+	a.MaximumPacketSize = c.limit
 	if r.Terms.Expiry != p.SessionExpiry {
 		a.SessionExpiry, a.HasSessionExpiry = r.Terms.Expiry, true
 	}
@@ -271,7 +272,7 @@ func (c *Conn) refuse(err error) {
 	c.server.o.Wheel.Stop(&c.timer)
 	c.server.o.Broker.Stats().Refused.Add(name(r.Code))
 	attrs := []any{
-		slog.String("addr", c.peer.Addr.String()), slog.String("listener", c.peer.Listener),
+		slog.String("addr", c.info.Addr.String()), slog.String("listener", c.info.Listener),
 		slog.String("client", c.info.ClientID), slog.String("reason", name(r.Code)), slog.String("why", r.Why),
 	}
 	var advice *Advice
@@ -318,7 +319,7 @@ func connackCode(c packet.Code) packet.Code {
 func (c *Conn) timedOut() {
 	c.state = over
 	c.server.o.Broker.Stats().Refused.Add("connect_timeout")
-	c.server.o.Logger.Info("connection refused", slog.String("addr", c.peer.Addr.String()), slog.String("listener", c.peer.Listener),
+	c.server.o.Logger.Info("connection refused", slog.String("addr", c.info.Addr.String()), slog.String("listener", c.info.Listener),
 		slog.String("reason", "connect_timeout"), slog.String("why", "no CONNECT came in time"))
 	c.sock.Close(io.EOF)
 }
