@@ -107,8 +107,10 @@ func goConnect(o connect) *paho.Connect {
 	}
 	if w := o.Will; w != nil {
 		p.WillMessage = &paho.WillMessage{Topic: w.Topic, Payload: w.Payload, QoS: byte(w.QoS), Retain: w.Retain}
-		p.WillProperties = &paho.WillProperties{WillDelayInterval: &o.WillDelay, ContentType: w.ContentType,
-			ResponseTopic: w.Response, CorrelationData: w.Correlation, User: toGoUser(w.User)}
+		p.WillProperties = &paho.WillProperties{
+			WillDelayInterval: &o.WillDelay, ContentType: w.ContentType,
+			ResponseTopic: w.Response, CorrelationData: w.Correlation, User: toGoUser(w.User),
+		}
 	}
 	return p
 }
@@ -144,8 +146,10 @@ func codes(reasons []byte) []int {
 func (c *goClient) Publish(ctx context.Context, m message) (int, error) {
 	p := &paho.Publish{
 		Topic: m.Topic, Payload: m.Payload, QoS: byte(m.QoS), Retain: m.Retain,
-		Properties: &paho.PublishProperties{ContentType: m.ContentType, ResponseTopic: m.Response,
-			CorrelationData: m.Correlation, User: toGoUser(m.User)},
+		Properties: &paho.PublishProperties{
+			ContentType: m.ContentType, ResponseTopic: m.Response,
+			CorrelationData: m.Correlation, User: toGoUser(m.User),
+		},
 	}
 	if m.Expiry > 0 {
 		p.Properties.MessageExpiry = &m.Expiry
