@@ -17,8 +17,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/fantail-mqtt/fantail/internal/api"
 	"github.com/fantail-mqtt/fantail/internal/broker"
@@ -98,7 +100,7 @@ func New(c Config) (*Broker, error) {
 		return nil, err
 	}
 	c = c.WithDefaults()
-	b := &Broker{config: c, logger: slog.Default(), version: "devel", ready: make(chan struct{})}
+	b := &Broker{config: c, logger: slog.Default(), ready: make(chan struct{})}
 	if c.Data != "" {
 		l, err := lock.Acquire(c.Data)
 		if err != nil {
@@ -112,9 +114,10 @@ func New(c Config) (*Broker, error) {
 	}
 	b.wheel = wheel.New()
 	b.broker = broker.New(broker.Options{
-		Node: c.Node, Version: b.version, Limits: brokerLimits(&c.Limits), Strategy: strategy,
+		Node: c.Node, Limits: brokerLimits(&c.Limits), Strategy: strategy,
 		Access: access{b}, Log: broker.Memory{}, Logger: forwardLog(b), Wheel: b.wheel, SysInterval: max(c.SysInterval, 0),
 	})
+	b.UseVersion("devel")
 	return b, nil
 }
 
@@ -128,7 +131,10 @@ func (b *Broker) UseAuthenticator(a Authenticator) { b.authenticator = a }
 func (b *Broker) UseAuthorizer(a Authorizer) { b.authorizer = a }
 
 // UseVersion sets the version that the broker shows of itself.
-func (b *Broker) UseVersion(v string) { b.version = v }
+func (b *Broker) UseVersion(v string) {
+	b.version = v
+	b.broker.SetVersion(v)
+}
 
 // ErrRunning is returned by a second Run.
 var ErrRunning = errors.New("the broker runs already, or has run: make a new one")
@@ -166,8 +172,8 @@ func (b *Broker) Addresses() []string {
 
 // Publish publishes a message of the program's own.
 func (b *Broker) Publish(_ context.Context, m Message) error {
-	if m.QoS > 2 {
-		return fmt.Errorf("publish to %q: QoS is %d", m.Topic, m.QoS)
+	if err := m.check(); err != nil {
+		return fmt.Errorf("publish to %q: %w", m.Topic, err)
 	}
 	kept := &message.Message{
 		Topic: m.Topic, Payload: append([]byte(nil), m.Payload...), Forward: packet.AppendForward(nil, &m.Properties),
@@ -182,6 +188,40 @@ func (b *Broker) Publish(_ context.Context, m Message) error {
 	}
 	if code.Failed() {
 		return fmt.Errorf("publish to %q: %w", m.Topic, packet.Refuse(code, "the broker has no room for it"))
+	}
+	return nil
+}
+
+// maxText is the longest string or binary property that MQTT can carry.
+const maxText = 65_535
+
+// check finds what could not be encoded, or what subscribers would have to
+// call malformed.
+func (m *Message) check() error {
+	if m.QoS > 2 {
+		return fmt.Errorf("QoS is %d", m.QoS)
+	}
+	p := &m.Properties
+	texts := []string{m.Topic, p.ContentType, p.ResponseTopic}
+	for _, u := range p.User {
+		texts = append(texts, u.Key, u.Value)
+	}
+	for _, text := range texts {
+		if len(text) > maxText {
+			return errors.New("a string is longer than 65,535 bytes")
+		}
+		if !utf8.ValidString(text) || strings.ContainsRune(text, 0) { // [MQTT-1.5.4-1], [MQTT-1.5.4-2]
+			return errors.New("a string is not UTF-8 text or holds U+0000")
+		}
+	}
+	if len(p.CorrelationData) > maxText {
+		return errors.New("the correlation data is longer than 65,535 bytes")
+	}
+	if p.HasPayloadFormat && p.PayloadFormat > 1 || strings.ContainsAny(p.ResponseTopic, "+#") { // [MQTT-3.3.2-14]
+		return errors.New("a property has a value that it cannot have")
+	}
+	if most := packet.MaxLength / 2; len(m.Payload) > most {
+		return fmt.Errorf("the payload is larger than %d bytes", most)
 	}
 	return nil
 }
@@ -207,8 +247,10 @@ func outside(m *message.Message) Message {
 }
 
 // Reload takes over from c what can change while the broker runs, its limits,
-// and reads the certificates anew. Connections stay. What is wrong is returned
-// and leaves everything as it was.
+// and reads the certificates anew. Connections stay, with what they were
+// promised: the receive maximum and the topic alias maximum are for the next
+// Run, a packet limit is for connections to come. What is wrong is returned and
+// leaves everything as it was.
 func (b *Broker) Reload(c Config) error {
 	if err := c.Validate(); err != nil {
 		return err
@@ -223,6 +265,8 @@ func (b *Broker) Reload(c Config) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	c.Limits.ReceiveMaximum = b.config.Limits.ReceiveMaximum
+	c.Limits.TopicAliasMaximum = b.config.Limits.TopicAliasMaximum
 	b.config.Limits = c.Limits
 	b.broker.SetLimits(brokerLimits(&c.Limits))
 	if b.conns != nil {

@@ -138,7 +138,7 @@ func (b *Broker) drain() {
 	defer until.Stop()
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
-	for b.broker.Stats().Connected.Load() > 0 {
+	for b.broker.Stats().Connected.Load() > 0 || b.conns.Leaving() > 0 {
 		select {
 		case <-until.C:
 			return
@@ -175,8 +175,10 @@ func (g *gate) quick(r *ConnectRequest) (decided bool, err error) {
 		return false, nil
 	}
 	if !auth.Anonymous(g.anonymous, r.Peer.Addr) || g.anonymous == config.AnonymousLoopback && !ownPage(r.Peer.Origin) {
-		return true, packet.Refuse(packet.NotAuthorized,
-			"anonymous clients are let in from this machine only: add an account under auth.users, or set auth.anonymous: always")
+		return true, &conn.Advice{
+			Refusal: packet.Refuse(packet.NotAuthorized, "clients without an account are not let in from there"),
+			Do:      "add an account under auth.users, or let everybody in with auth.anonymous: always",
+		}
 	}
 	return true, nil
 }

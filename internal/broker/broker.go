@@ -88,7 +88,6 @@ type Access interface {
 // Options of a broker.
 type Options struct {
 	Node     string
-	Version  string
 	Limits   Limits
 	Strategy route.Strategy
 	Access   Access // nil: everything is allowed
@@ -140,15 +139,16 @@ type Info struct {
 
 // Broker is the meeting point of all clients.
 type Broker struct {
-	o      Options
-	limits atomic.Pointer[Limits]
-	index  *route.Index
-	table  table
-	shards [shardCount]shard
-	stats  Stats
-	ticks  sync.Pool
-	start  time.Time
-	seed   maphash.Seed
+	o       Options
+	limits  atomic.Pointer[Limits]
+	version atomic.Pointer[string]
+	index   *route.Index
+	table   table
+	shards  [shardCount]shard
+	stats   Stats
+	ticks   sync.Pool
+	start   time.Time
+	seed    maphash.Seed
 
 	retained      *route.Retained[*message.Message]
 	retaining     sync.Mutex // one change of the retained store at a time, in the order of the log
@@ -173,6 +173,7 @@ func New(o Options) *Broker {
 	}
 	l := o.Limits
 	b.limits.Store(&l)
+	b.SetVersion("")
 	for i := range b.shards {
 		b.shards[i].clients = map[string]*Client{}
 	}
@@ -192,6 +193,9 @@ func (b *Broker) Close() {
 
 // SetLimits replaces the limits; what is over a new one stays.
 func (b *Broker) SetLimits(l Limits) { b.limits.Store(&l) }
+
+// SetVersion sets the version that $SYS shows.
+func (b *Broker) SetVersion(v string) { b.version.Store(&v) }
 
 // do runs f in a tick of its own, for work that comes from no connection.
 func (b *Broker) do(f func(t *Tick)) {

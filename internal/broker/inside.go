@@ -2,6 +2,7 @@ package broker
 
 import (
 	"sync"
+	"time"
 
 	"github.com/fantail-mqtt/fantail/internal/route"
 	"github.com/fantail-mqtt/fantail/internal/session"
@@ -47,11 +48,16 @@ func (b *Broker) SubscribeInside(filter string, f func(*message.Message)) (stop 
 	in := &insider{b: b, messages: make(chan *message.Message, insideRoom)}
 	c := &Client{ID: "", inside: in}
 	b.table.add(c)
+	b.watchSys(parsed, 1)
+	b.index.Subscribe(parsed, c.handle, route.Options{QoS: 2, RetainAsPublished: true})
 	var done sync.WaitGroup
 	done.Add(1)
 	quit := make(chan struct{})
 	go func() { // ends with stop, which waits for it
 		defer done.Done()
+		if !parsed.IsShared() {
+			in.retained(parsed.Path, f, quit)
+		}
 		for {
 			select {
 			case m := <-in.messages:
@@ -61,21 +67,37 @@ func (b *Broker) SubscribeInside(filter string, f func(*message.Message)) (stop 
 			}
 		}
 	}()
-	b.index.Subscribe(parsed, c.handle, route.Options{QoS: 2, RetainAsPublished: true})
-	if !parsed.IsShared() {
-		b.do(func(t *Tick) { b.sendRetainedInside(t, c, parsed.Path) })
-	}
 	return func() {
 		b.index.Unsubscribe(parsed, c.handle)
+		b.watchSys(parsed, -1)
 		b.table.remove(c)
 		close(quit)
 		done.Wait()
 	}, nil
 }
 
-func (b *Broker) sendRetainedInside(t *Tick, c *Client, filter string) {
-	w := &walk{filter: filter, qos: 2, cursor: b.retained.Iterate(filter)}
-	for !b.step(t, c, w) {
+// retained calls f for the messages that are there already, as fast as f
+// takes them.
+func (i *insider) retained(filter string, f func(*message.Message), quit <-chan struct{}) {
+	now := time.Now().UnixMilli()
+	for _, v := range i.b.figuresFor(filter) {
+		f(&message.Message{Topic: sysPrefix + v.name, Payload: []byte(v.value), Arrived: now, Retain: true})
+	}
+	cursor := i.b.retained.Iterate(filter)
+	for done := false; !done; {
+		var found []*message.Message
+		done = i.b.retained.Next(&cursor, walkNodes, now, func(_ string, m *message.Message) bool {
+			found = append(found, m)
+			return len(found) < walkMessages
+		})
+		for _, m := range found {
+			select {
+			case <-quit:
+				return
+			default:
+				f(m)
+			}
+		}
 	}
 }
 
@@ -89,7 +111,7 @@ func (b *Broker) PublishInside(m *message.Message) (code packet.Code, err error)
 		kept := *m
 		kept.Arrived = t.now
 		d := message.From(&kept)
-		code = b.route(t, nil, &d)
+		code, _ = b.route(t, nil, &d)
 	})
 	return code, nil
 }

@@ -30,11 +30,13 @@ func (b *Broker) Publish(t *Tick, c *Client, link Link, p *packet.Publish) error
 		return packet.Refuse(packet.TopicNameInvalid, err.Error())
 	}
 	if p.QoS == 0 {
-		if err := b.allowPublish(link, p); err != nil {
+		if err := b.allowPublish(link, p.Topic); err != nil {
 			t.stats.Dropped[DropNotAuthorized]++
 			return nil
 		}
-		b.route(t, c, t.drafted(p))
+		if _, self := b.route(t, c, t.drafted(p)); self != nil {
+			t.deliverTo(self, &t.draft)
+		}
 		return nil
 	}
 	return b.publishAcknowledged(t, c, link, p)
@@ -62,82 +64,131 @@ func (b *Broker) publishAcknowledged(t *Tick, c *Client, link Link, p *packet.Pu
 	if err != nil {
 		return err
 	}
-	code := packet.Success
-	if fresh {
-		if err := b.allowPublish(link, p); err != nil {
-			t.stats.Dropped[DropNotAuthorized]++
-			code = packet.NotAuthorized
-		} else {
-			code = b.route(t, c, t.drafted(p))
-		}
-	}
-	answer := held{c: c, link: link, t: packet.PUBACK, ack: packet.Ack{ID: p.ID, Code: code}}
+	answer := held{c: c, link: link, t: packet.PUBACK, ack: packet.Ack{ID: p.ID}}
 	if p.QoS == 2 {
 		answer.t = packet.PUBREC
-		if code.Failed() {
-			b.refuse2(t, c, link, &answer)
+	}
+	switch {
+	case !fresh:
+		t.answer(answer, false)
+	case p.QoS == 2 && t.logged > logged:
+		// Its identifier has to be safe before anybody gets the message, or a
+		// crash between the two would let it through a second time.
+		answer.body = t.drafted(p).Keep()
+		t.answer(answer, true)
+	default:
+		d := t.drafted(p)
+		self := b.routeFor(t, &answer, d)
+		t.answer(answer, t.logged > logged)
+		if self != nil {
+			t.deliverTo(self, d)
 		}
 	}
-	t.answer(answer, t.logged > logged)
 	return nil
+}
+
+// routeHeld routes a QoS 2 message whose identifier is safe, and answers it.
+func (b *Broker) routeHeld(t *Tick, h *held) {
+	d := message.From(h.body)
+	h.body = nil
+	logged := t.logged
+	self := b.routeFor(t, h, &d)
+	if h.ack.Code.Failed() && t.logged > logged { // its identifier is free again, once that is safe
+		h.c.mu.Lock()
+		t.hold(*h)
+		h.c.mu.Unlock()
+	} else {
+		t.send(h)
+	}
+	if self != nil {
+		t.deliverTo(self, &d)
+	}
+}
+
+// routeFor routes a message and puts into its answer what the publisher should
+// hear. What the publisher itself gets of it is left to the caller: it comes
+// behind the answer.
+func (b *Broker) routeFor(t *Tick, answer *held, d *message.Draft) (self *target) {
+	if err := b.allowPublish(answer.link, d.Name); err != nil {
+		t.stats.Dropped[DropNotAuthorized]++
+		answer.ack.Code = packet.NotAuthorized
+	} else {
+		answer.ack.Code, self = b.route(t, answer.c, d)
+	}
+	if answer.t == packet.PUBREC && answer.ack.Code.Failed() {
+		b.refuse2(t, answer)
+	}
+	return self
 }
 
 // refuse2 forgets a QoS 2 message that a 5.0 client hears to be refused. A 3.x
 // client cannot hear it: the exchange goes on [3.1.1 MQTT-3.3.5-2].
-func (b *Broker) refuse2(t *Tick, c *Client, link Link, answer *held) {
-	if link.Info().Version < packet.V5 {
+func (b *Broker) refuse2(t *Tick, answer *held) {
+	if answer.link.Info().Version < packet.V5 {
 		answer.ack.Code = packet.Success
 		return
 	}
-	t.open(c)
-	c.session.Refuse(&t.work, answer.ack.ID)
-	t.shut(c)
+	t.open(answer.c)
+	answer.c.session.Refuse(&t.work, answer.ack.ID)
+	t.shut(answer.c)
 }
 
-func (b *Broker) allowPublish(link Link, p *packet.Publish) error {
-	if p.Topic[0] == '$' && strings.HasPrefix(string(p.Topic), "$SYS/") {
+func (b *Broker) allowPublish(link Link, name []byte) error {
+	if b.o.Access == nil && name[0] != '$' {
+		return nil
+	}
+	return b.allow(link.Info(), string(name))
+}
+
+// AllowWill says whether a client may leave a will on a topic. It is asked when
+// the client connects: later nobody is there to hear the answer.
+func (b *Broker) AllowWill(who *Info, topic string) error { return b.allow(who, topic) }
+
+func (b *Broker) allow(who *Info, topic string) error {
+	if strings.HasPrefix(topic, "$SYS/") {
 		return packet.Refuse(packet.NotAuthorized, "topics under $SYS are the broker's own")
 	}
 	if b.o.Access == nil {
 		return nil
 	}
-	return b.o.Access.Access(link.Info(), Publish, string(p.Topic))
+	return b.o.Access.Access(who, Publish, topic)
 }
 
-// route gives a message to everybody it is for, and returns what the publisher
-// should hear.
-func (b *Broker) route(t *Tick, from *Client, d *message.Draft) packet.Code {
+// route gives a message to everybody it is for but the publisher itself, and
+// returns what the publisher should hear and the target that it is, if it is
+// one.
+func (b *Broker) route(t *Tick, from *Client, d *message.Draft) (packet.Code, *target) {
 	pl := t.plan(d.Name)
 	d.Topic = pl.topic
 	if d.Retain && !b.retain(t, d) {
-		return packet.QuotaExceeded
+		return packet.QuotaExceeded, nil
 	}
-	reached, full := t.fanOut(pl, from, d)
+	reached, full, self := t.fanOut(pl, from, d)
 	switch {
-	case reached > 0:
-		return packet.Success
+	case reached > 0 || self != nil:
+		return packet.Success, self
 	case full > 0: // no success code for a message that was dropped
-		return packet.QuotaExceeded
+		return packet.QuotaExceeded, nil
 	case d.Retain:
-		return packet.Success
+		return packet.Success, nil
 	default:
-		return packet.NoMatchingSubscribers
+		return packet.NoMatchingSubscribers, nil
 	}
 }
 
-// fanOut delivers to all targets of a plan. It returns how many got the
-// message, and how many had no room for it.
-func (t *Tick) fanOut(pl *plan, from *Client, d *message.Draft) (reached, full int) {
+// fanOut delivers to all targets of a plan but the publisher. It returns how
+// many got the message, how many had no room for it, and the publisher.
+func (t *Tick) fanOut(pl *plan, from *Client, d *message.Draft) (reached, full int, self *target) {
 	t.work.Message(d, len(pl.targets)+len(pl.groups) > 1)
 	for i := range pl.targets {
 		to := &pl.targets[i]
-		if to.noLocal && to.client == from { // [MQTT-3.8.3-3]
-			if to = to.own; to == nil {
-				continue
+		if to.client == from && from != nil {
+			if self = to; to.noLocal { // [MQTT-3.8.3-3]
+				self = to.own
 			}
+			continue
 		}
-		r := session.Route{QoS: to.qos, Retain: to.retain && d.Retain, IDs: to.ids}
-		switch t.deliver(to.client, d, &r) {
+		switch t.deliverTo(to, d) {
 		case session.Sent, session.Queued:
 			reached++
 		case session.DroppedFull:
@@ -150,7 +201,13 @@ func (t *Tick) fanOut(pl *plan, from *Client, d *message.Draft) (reached, full i
 			reached++
 		}
 	}
-	return reached, full
+	return reached, full, self
+}
+
+// deliverTo gives the message to one target.
+func (t *Tick) deliverTo(to *target, d *message.Draft) session.Outcome {
+	r := session.Route{QoS: to.qos, Retain: to.retain && d.Retain, IDs: to.ids}
+	return t.deliver(to.client, d, &r)
 }
 
 // deliver gives the message to one client and counts what became of it.

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"log/slog"
-	"strings"
 
 	"github.com/fantail-mqtt/fantail/internal/record"
 	"github.com/fantail-mqtt/fantail/internal/session"
@@ -52,7 +51,9 @@ func (b *Broker) Connect(t *Tick, link Link, r *Connect) *Client {
 	b.finishLeaving(t, old, &left)
 	if left.link != nil {
 		b.takenOver(c, left.link.Info(), r.Info)
-		left.link.Kick(left.out, packet.Refuse(packet.SessionTakenOver, "another connection took the client id over"))
+		why := packet.Refuse(packet.SessionTakenOver, "another connection took the client id over")
+		left.link.Kick(left.out, why)
+		b.announce(t, left.link.Info(), "disconnected", why.Error())
 	}
 	b.announce(t, r.Info, "connected", "")
 	return c
@@ -117,7 +118,7 @@ type leaving struct {
 // The caller holds the shard's lock and c.mu.
 func (b *Broker) displace(t *Tick, c *Client, r *Connect) leaving {
 	left := leaving{link: c.link, out: c.out, rivals: c.rivals}
-	c.out, c.link = nil, nil
+	c.out, c.link, c.walks = nil, nil, nil // the old connection's loop may still be inside a walk
 	if left.link != nil {
 		b.stats.Connected.Add(-1)
 		c.session.End()
@@ -298,7 +299,9 @@ func (b *Broker) publishWill(t *Tick, c *Client, m *message.Message) {
 	w := *m
 	w.Arrived = t.now
 	d := message.From(&w)
-	b.route(t, c, &d)
+	if _, self := b.route(t, c, &d); self != nil {
+		t.deliverTo(self, &d)
+	}
 }
 
 // unroute takes a subscription out of the router.
@@ -308,9 +311,7 @@ func (b *Broker) unroute(filter string, c *Client) {
 		return // it was parsed when it came in
 	}
 	b.index.Unsubscribe(f, c.handle)
-	if strings.HasPrefix(f.Path, "$") {
-		b.sys.subscribers.Add(-1)
-	}
+	b.watchSys(f, -1)
 }
 
 // rivals remembers takeovers of one client id.

@@ -1,7 +1,7 @@
 package broker
 
 import (
-	"strings"
+	"slices"
 
 	"github.com/fantail-mqtt/fantail/internal/record"
 	"github.com/fantail-mqtt/fantail/internal/route"
@@ -81,28 +81,39 @@ func (r reaper) Due(now int64) (next int64) {
 // walk sends the retained messages that match a new subscription, a budget at
 // a time and no faster than the client takes them.
 type walk struct {
-	filter string
-	qos    byte
-	id     uint32
-	cursor route.Cursor
+	subscription string // as the client wrote it
+	filter       string // what of it matches topics
+	qos          byte
+	id           uint32
+	cursor       route.Cursor
 }
 
 const (
-	walkNodes    = 2000 // visited in one step
-	walkMessages = 256  // sent in one step
-	walkPending  = 64 << 10
+	walkNodes    = 2000     // visited in one step
+	walkMessages = 256      // sent in one step, and how many may then be queued
+	walkPending  = 64 << 10 // bytes of the same: a walk alone never fills queue or pending bytes
 )
+
+// stopWalk ends the walk of a subscription that is replaced or has gone
+// [MQTT-3.10.4-2]. The caller holds c.mu.
+func (c *Client) stopWalk(subscription string) {
+	c.walks = slices.DeleteFunc(c.walks, func(w *walk) bool { return w.subscription == subscription })
+	if len(c.walks) == 0 {
+		c.walks = nil
+	}
+}
 
 // walk begins to send retained messages.
 func (b *Broker) walk(t *Tick, c *Client, link Link, walks []*walk) {
 	for _, w := range walks {
-		if strings.HasPrefix(w.filter, "$SYS") {
-			b.sendSys(t, c, w)
-		}
+		b.sendSys(t, c, w)
 	}
 	c.mu.Lock()
-	if c.link == link {
-		c.walks = append(c.walks, walks...)
+	for _, w := range walks {
+		if c.link == link {
+			c.stopWalk(w.subscription)
+			c.walks = append(c.walks, w)
+		}
 	}
 	c.mu.Unlock()
 	b.resumeWalks(t, c, link)
@@ -113,8 +124,8 @@ func (b *Broker) walk(t *Tick, c *Client, link Link, walks []*walk) {
 func (b *Broker) resumeWalks(t *Tick, c *Client, link Link) {
 	for {
 		c.mu.Lock()
-		queued, _ := c.session.Queued()
-		if c.link != link || len(c.walks) == 0 || c.blocked || queued >= walkMessages {
+		queued, bytes := c.session.Queued()
+		if c.link != link || len(c.walks) == 0 || c.blocked || queued >= walkMessages || bytes >= walkPending {
 			c.mu.Unlock()
 			return // Writable or an acknowledgement will come
 		}
@@ -144,9 +155,11 @@ func (b *Broker) resumeWalks(t *Tick, c *Client, link Link) {
 // step sends some of a walk's messages; true if those were the last.
 func (b *Broker) step(t *Tick, c *Client, w *walk) (done bool) {
 	t.found = t.found[:0]
+	bytes := 0
 	done = b.retained.Next(&w.cursor, walkNodes, t.now, func(_ string, m *message.Message) bool {
 		t.found = append(t.found, m)
-		return len(t.found) < walkMessages
+		bytes += m.Size()
+		return len(t.found) < walkMessages && bytes < walkPending
 	})
 	r := session.Route{QoS: w.qos, Retain: true} // [MQTT-3.3.1-8]
 	if w.id > 0 {

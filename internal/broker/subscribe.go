@@ -1,8 +1,6 @@
 package broker
 
 import (
-	"strings"
-
 	"github.com/fantail-mqtt/fantail/internal/record"
 	"github.com/fantail-mqtt/fantail/internal/route"
 	"github.com/fantail-mqtt/fantail/internal/session"
@@ -68,7 +66,7 @@ func (b *Broker) subscribe(t *Tick, c *Client, link Link, s *packet.Subscription
 	if f.IsShared() || s.RetainHandling == 2 || s.RetainHandling == 1 && existed { // [MQTT-3.3.1-10]
 		return packet.Code(s.QoS), nil, nil
 	}
-	return packet.Code(s.QoS), &walk{filter: f.Path, qos: s.QoS, id: id, cursor: b.retained.Iterate(f.Path)}, nil
+	return packet.Code(s.QoS), &walk{subscription: s.Filter, filter: f.Path, qos: s.QoS, id: id, cursor: b.retained.Iterate(f.Path)}, nil
 }
 
 // overLimit says whether one more subscription is too many. The caller holds
@@ -84,8 +82,8 @@ func (b *Broker) add(t *Tick, c *Client, f topic.Filter, s session.Subscription)
 	if !existed && f.Wildcard() {
 		c.wildcards++
 	}
-	if !existed && strings.HasPrefix(f.Path, "$") {
-		b.sys.subscribers.Add(1)
+	if !existed {
+		b.watchSys(f, 1)
 	}
 	b.index.Subscribe(f, c.handle, route.Options{QoS: s.QoS, NoLocal: s.NoLocal, RetainAsPublished: s.RetainAsPublished, ID: s.ID})
 	if c.session.Durable() {
@@ -101,6 +99,11 @@ func (b *Broker) add(t *Tick, c *Client, f topic.Filter, s session.Subscription)
 func (b *Broker) Unsubscribe(t *Tick, c *Client, link Link, p *packet.Unsubscribe) error {
 	logged := t.logged
 	answer := &packet.Suback{ID: p.ID, Codes: make([]packet.Code, 0, len(p.Filters))}
+	for _, filter := range p.Filters {
+		if _, err := topic.ParseFilter(filter, 0); err != nil { // [MQTT-4.7.3-1]
+			return packet.Refuse(packet.TopicFilterInvalid, err.Error())
+		}
+	}
 	t.open(c)
 	if c.link != link {
 		t.shut(c)
@@ -123,6 +126,7 @@ func (b *Broker) Unsubscribe(t *Tick, c *Client, link Link, p *packet.Unsubscrib
 // The caller holds c.mu.
 func (b *Broker) remove(t *Tick, c *Client, filter string) {
 	b.unroute(filter, c)
+	c.stopWalk(filter)
 	if f, err := topic.ParseFilter(filter, 0); err == nil && f.Wildcard() {
 		c.wildcards--
 	}

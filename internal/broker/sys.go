@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -51,7 +52,7 @@ func (b *Broker) refreshSys(ctx context.Context) {
 			}
 			b.do(func(t *Tick) {
 				for _, v := range b.figures() {
-					b.tell(t, "$SYS/broker/"+v.name, v.value)
+					b.tell(t, sysPrefix+v.name, v.value)
 				}
 			})
 		}
@@ -110,6 +111,23 @@ func (s *Stats) DroppedAll() (n uint64) {
 
 type figure struct{ name, value string }
 
+const sysPrefix = "$SYS/broker/"
+
+// figuresFor are the figures that a new subscriber of a filter gets.
+func (b *Broker) figuresFor(filter string) []figure {
+	if !strings.HasPrefix(filter, "$SYS") {
+		return nil
+	}
+	return slices.DeleteFunc(b.figures(), func(v figure) bool { return !topic.Match(filter, sysPrefix+v.name) })
+}
+
+// watchSys counts the subscriptions that could see what is published here.
+func (b *Broker) watchSys(f topic.Filter, n int64) {
+	if strings.HasPrefix(f.Path, "$") {
+		b.sys.subscribers.Add(n)
+	}
+}
+
 // figures are the values under $SYS/broker.
 func (b *Broker) figures() []figure {
 	st := &b.stats
@@ -118,7 +136,7 @@ func (b *Broker) figures() []figure {
 	n := func(x int64) string { return strconv.FormatInt(x, 10) }
 	u := func(x uint64) string { return strconv.FormatUint(x, 10) }
 	list := []figure{
-		{"version", "fantail version " + b.o.Version},
+		{"version", "fantail version " + *b.version.Load()},
 		{"uptime", n(int64(time.Since(b.start).Seconds())) + " seconds"},
 		{"clients/total", n(sessions)},
 		{"clients/connected", n(connected)},
@@ -168,11 +186,8 @@ func (b *Broker) sendSys(t *Tick, c *Client, w *walk) {
 	if w.id > 0 {
 		r.IDs = []uint32{w.id}
 	}
-	for _, v := range b.figures() {
-		name := "$SYS/broker/" + v.name
-		if !topic.Match(w.filter, name) {
-			continue
-		}
+	for _, v := range b.figuresFor(w.filter) {
+		name := sysPrefix + v.name
 		d := message.Draft{Name: []byte(name), Topic: name, Payload: []byte(v.value), Arrived: t.now}
 		t.work.Message(&d, false)
 		t.deliver(c, &d, &r)

@@ -22,6 +22,7 @@ type Tick struct {
 	records []byte // for encoding
 	logged  int    // batches of records appended in this tick
 	held    []held
+	freed   []held // for reuse
 	later   []func(*Tick)
 
 	plans map[string]*plan
@@ -37,7 +38,8 @@ type held struct {
 	link Link
 	t    packet.Type
 	ack  packet.Ack
-	sub  *packet.Suback // of SUBACK and UNSUBACK
+	sub  *packet.Suback   // of SUBACK and UNSUBACK
+	body *message.Message // of PUBREC: the message, to be routed once its identifier is safe
 }
 
 const (
@@ -78,7 +80,7 @@ func (t *Tick) End() {
 		f(t)
 	}
 	t.later = nil
-	if len(t.held) > 0 {
+	for len(t.held) > 0 {
 		t.commit()
 	}
 	for i := 0; i < len(t.dirty); i++ {
@@ -95,16 +97,16 @@ func (t *Tick) End() {
 // commit releases what the tick held back, now or when the log says so.
 func (t *Tick) commit() {
 	b, batch := t.b, t.held
+	t.held = t.freed[:0]
+	t.freed = nil
 	safe := b.o.Log.After(func(err error) {
 		b.do(func(t *Tick) { t.release(batch, err) })
 	})
 	if safe {
 		t.release(batch, nil)
 		clear(batch)
-		t.held = batch[:0]
-		return
+		t.freed = batch
 	}
-	t.held = nil
 }
 
 // release sends acknowledgements whose records are safe, or could not be kept.
@@ -113,10 +115,14 @@ func (t *Tick) release(batch []held, err error) {
 		h := &batch[i]
 		t.open(h.c)
 		h.c.held--
-		if err == nil && h.c.link == h.link {
-			t.appendAck(h)
-		}
 		t.shut(h.c)
+		switch {
+		case err != nil:
+		case h.body != nil:
+			t.b.routeHeld(t, h)
+		default:
+			t.send(h)
+		}
 	}
 }
 
@@ -137,12 +143,27 @@ func (t *Tick) answer(h held, durable bool) {
 	switch {
 	case c.link != h.link:
 	case durable || c.held > 0:
-		c.held++
-		t.held = append(t.held, h)
+		t.hold(h)
 	default:
 		t.appendAck(&h)
 	}
 	t.shut(c)
+}
+
+// hold keeps an acknowledgement until the tick's records are safe. The caller
+// holds the client's lock.
+func (t *Tick) hold(h held) {
+	h.c.held++
+	t.held = append(t.held, h)
+}
+
+// send sends an acknowledgement that nothing holds back any more.
+func (t *Tick) send(h *held) {
+	t.open(h.c)
+	if h.c.link == h.link {
+		t.appendAck(h)
+	}
+	t.shut(h.c)
 }
 
 // flush writes a client's pending bytes. Whoever is writing to a client takes

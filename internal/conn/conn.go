@@ -34,6 +34,7 @@ type Conn struct {
 	// set by the loop before the client is connected, read by anyone after
 	info      broker.Info
 	maxPacket uint32       // the client's
+	limit     int          // ours, as it was when the client heard of it
 	patience  int64        // 1.5 × keep-alive, in milliseconds; 0: without end
 	last      atomic.Int64 // unix milliseconds of the last packet
 	kicked    atomic.Pointer[packet.Refusal]
@@ -57,14 +58,13 @@ func tick(l loop.Local) *broker.Tick {
 // Data implements loop.Handler: it takes in whole packets.
 func (c *Conn) Data(l loop.Local, b []byte) (n int) {
 	t := tick(l)
-	limit := c.server.limits.Load().Packet
 	packets := 0
 	for n < len(b) && (c.state == awaiting || c.state == proving || c.state == up) {
 		if c.state == awaiting && b[0]>>4 != byte(packet.CONNECT) {
 			c.fail(t, packet.Refuse(packet.ProtocolError, "the first packet is not CONNECT")) // [MQTT-3.1.0-1]
 			break
 		}
-		f, size, err := packet.Split(b[n:], limit)
+		f, size, err := packet.Split(b[n:], c.limit)
 		if err != nil {
 			c.fail(t, err)
 			break
@@ -243,6 +243,14 @@ func (c *Conn) end(t *broker.Tick, reason string, e broker.Ending, r *packet.Ref
 
 // Closed implements loop.Handler.
 func (c *Conn) Closed(l loop.Local, err error) {
+	c.gone(l, err)
+	if !c.kicked.CompareAndSwap(nil, &packet.Refusal{}) { // too late for another Kick
+		c.server.leaving.Add(-1)
+	}
+}
+
+// gone ends what the stream carried, before or after the stream itself.
+func (c *Conn) gone(l loop.Local, err error) {
 	if c.auth != nil {
 		c.auth = nil
 	}
@@ -306,9 +314,11 @@ func (c *Conn) Write(b []byte) bool { return c.sock.Write(b) }
 
 // Kick implements broker.Link.
 func (c *Conn) Kick(pending []byte, why *packet.Refusal) {
-	c.kicked.Store(why)
+	if c.kicked.CompareAndSwap(nil, why) {
+		c.server.leaving.Add(1)
+	}
 	c.sock.Finish(c.goodbye(pending, why), why)
-	c.sock.Post(func(l loop.Local) { c.Closed(l, why) })
+	c.sock.Post(func(l loop.Local) { c.gone(l, why) })
 }
 
 // Again implements broker.Link.

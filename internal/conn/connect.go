@@ -28,18 +28,26 @@ func (c *Conn) connect(t *broker.Tick, body []byte) error {
 	if err := c.check(p); err != nil {
 		return err
 	}
-	limits := c.server.limits.Load()
-	if limits.Connections > 0 && c.server.o.Broker.Stats().Connected.Load() >= limits.Connections {
-		if c.server.o.ServerReference != "" {
-			return packet.Refuse(packet.UseAnotherServer, "the server has as many connections as it may")
-		}
-		return packet.Refuse(packet.QuotaExceeded, "the server has as many connections as it may")
+	if err := c.server.room(); err != nil {
+		return err
 	}
 	c.keep(t, p)
 	if p.HasAuthMethod {
 		return c.beginProof(t, p)
 	}
 	return c.decide(t, p)
+}
+
+// room says whether one more client may connect.
+func (s *Server) room() error {
+	most := s.limits.Load().Connections
+	if most == 0 || s.o.Broker.Stats().Connected.Load() < most {
+		return nil
+	}
+	if s.o.ServerReference != "" {
+		return packet.Refuse(packet.UseAnotherServer, "the server has as many connections as it may")
+	}
+	return packet.Refuse(packet.QuotaExceeded, "the server has as many connections as it may")
 }
 
 // keep notes what will be known of the client. CONNECT's own bytes go with the
@@ -64,9 +72,6 @@ func (c *Conn) check(p *packet.Connect) error {
 	if w := p.Will; w != nil {
 		if err := topic.ValidName(w.Topic, 0); err != nil {
 			return packet.Refuse(packet.TopicNameInvalid, "the will: "+err.Error())
-		}
-		if strings.HasPrefix(w.Topic, "$SYS/") {
-			return packet.Refuse(packet.NotAuthorized, "the will: topics under $SYS are the broker's own")
 		}
 	}
 	return nil
@@ -124,15 +129,30 @@ func (c *Conn) decided(l loop.Local, p *packet.Connect, err error) {
 func denied(err error) error {
 	var r *packet.Refusal
 	if errors.As(err, &r) {
-		return r
+		return err
 	}
 	return packet.Refuse(packet.NotAuthorized, err.Error())
 }
+
+// Advice is a refusal with what the broker's owner can do about it. The client
+// hears the refusal alone; the log has both.
+type Advice struct {
+	Refusal *packet.Refusal
+	Do      string
+}
+
+func (a *Advice) Error() string { return a.Refusal.Error() + " (" + a.Do + ")" }
+
+// Unwrap is the refusal.
+func (a *Advice) Unwrap() error { return a.Refusal }
 
 // accept connects the client; final is the last answer of an enhanced
 // authentication.
 func (c *Conn) accept(t *broker.Tick, p *packet.Connect, final []byte) error {
 	s := c.server
+	if err := s.room(); err != nil { // others came while somebody decided about this one
+		return err
+	}
 	r := &broker.Connect{Info: &c.info, CleanStart: p.CleanStart, Will: p.Will, Terms: c.terms(p)}
 	if p.Version == packet.V5 {
 		c.offer(r, p, final)
@@ -140,6 +160,11 @@ func (c *Conn) accept(t *broker.Tick, p *packet.Connect, final []byte) error {
 	if p.ClientID == "" {
 		c.info.ClientID = newClientID()
 		r.Connack.AssignedClientID = c.info.ClientID
+	}
+	if p.Will != nil {
+		if err := s.o.Broker.AllowWill(&c.info, p.Will.Topic); err != nil {
+			return denied(err)
+		}
 	}
 	if err := fit(&r.Connack, p); err != nil {
 		return err
@@ -189,7 +214,7 @@ func (c *Conn) offer(r *broker.Connect, p *packet.Connect, final []byte) {
 	o, limits, a := &c.server.o, c.server.limits.Load(), &r.Connack
 	a.ReceiveMaximum = o.ReceiveMaximum
 	a.TopicAliasMaximum = o.TopicAliasMaximum
-	a.MaximumPacketSize = uint32(limits.Packet)
+	a.MaximumPacketSize = uint32(c.limit)
 	if r.Terms.Expiry != p.SessionExpiry {
 		a.SessionExpiry, a.HasSessionExpiry = r.Terms.Expiry, true
 	}
@@ -245,8 +270,15 @@ func (c *Conn) refuse(err error) {
 	c.state = over
 	c.server.o.Wheel.Stop(&c.timer)
 	c.server.o.Broker.Stats().Refused.Add(name(r.Code))
-	c.server.o.Logger.Info("connection refused", slog.String("addr", c.peer.Addr.String()), slog.String("listener", c.peer.Listener),
-		slog.String("client", c.info.ClientID), slog.String("reason", name(r.Code)), slog.String("why", r.Why))
+	attrs := []any{
+		slog.String("addr", c.peer.Addr.String()), slog.String("listener", c.peer.Listener),
+		slog.String("client", c.info.ClientID), slog.String("reason", name(r.Code)), slog.String("why", r.Why),
+	}
+	var advice *Advice
+	if errors.As(err, &advice) {
+		attrs = append(attrs, slog.String("do", advice.Do))
+	}
+	c.server.o.Logger.Info("connection refused", attrs...)
 	c.sock.Finish(c.refusal(r), io.EOF)
 }
 

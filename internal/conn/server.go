@@ -96,6 +96,8 @@ type Server struct {
 	ctx    context.Context
 	stop   context.CancelFunc
 	done   sync.WaitGroup // authentications
+
+	leaving atomic.Int64 // connections that were kicked and are not closed yet
 }
 
 // NewServer makes a server; Close ends what it started.
@@ -112,12 +114,17 @@ func (s *Server) Close() {
 	s.done.Wait()
 }
 
+// Leaving is how many connections still write what they were kicked with, or
+// wait for the peer to end its side.
+func (s *Server) Leaving() int64 { return s.leaving.Load() }
+
 // SetLimits replaces the limits, for connections to come.
 func (s *Server) SetLimits(l Limits) { s.limits.Store(&l) }
 
 // Accept makes the handler of a new connection.
 func (s *Server) Accept(sock loop.Conn, peer Peer) loop.Handler {
-	c := &Conn{server: s, sock: sock, peer: peer}
-	s.o.Wheel.Set(&c.timer, c, time.Now().Add(s.limits.Load().ConnectTimeout).UnixMilli())
+	limits := s.limits.Load()
+	c := &Conn{server: s, sock: sock, peer: peer, limit: limits.Packet}
+	s.o.Wheel.Set(&c.timer, c, time.Now().Add(limits.ConnectTimeout).UnixMilli())
 	return c
 }

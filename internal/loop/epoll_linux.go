@@ -129,9 +129,8 @@ type eloop struct {
 	ended chan struct{}
 
 	// owned by the loop's goroutine
-	buf   []byte
-	stop  bool
-	conns int
+	buf  []byte
+	stop bool
 
 	mu      sync.Mutex // guards the rest
 	sources []source   // by descriptor

@@ -18,7 +18,7 @@ type ordered struct {
 }
 
 type run struct {
-	low string // the first name of the run; a copy, to hold on to no message
+	low string // not after the names of the run; a copy, to hold on to no message
 	ids []uint32
 }
 
@@ -76,7 +76,7 @@ func (o *ordered) insert(id uint32, nameOf func(uint32) string) {
 	r := max(0, sort.Search(len(o.runs), func(i int) bool { return before(name, o.runs[i].low) })-1)
 	one := &o.runs[r]
 	one.ids = slices.Insert(one.ids, seekIn(one.ids, name, nameOf), id)
-	if one.ids[0] == id {
+	if before(name, one.low) || len(one.ids) == 1 {
 		one.low = strings.Clone(name)
 	}
 	if len(one.ids) < runMost {
@@ -96,9 +96,6 @@ func (o *ordered) remove(id uint32, nameOf func(uint32) string) {
 	if len(one.ids) == 0 {
 		o.runs = slices.Delete(o.runs, s.run, s.run+1)
 		return
-	}
-	if s.i == 0 {
-		one.low = strings.Clone(nameOf(one.ids[0]))
 	}
 	if len(one.ids) < runMost/8 {
 		o.merge(s.run, nameOf)
