@@ -91,6 +91,30 @@ func TestHotFunctionsDoNotAllocate(t *testing.T) {
 	}
 }
 
+// The bytes of a PUBLISH are the read buffer's; the topic of an alias is lent to
+// whoever routes the message, until the end of the tick.
+func TestTopicOfAnAliasIsACopyThatStays(t *testing.T) {
+	h := newHot(session.Terms{Version: packet.V5}, 0)
+	topic := func(name []byte) []byte {
+		p := packet.Publish{Topic: name, Alias: 1}
+		if err := h.Topic(&h.work, &p); err != nil {
+			t.Fatal(err)
+		}
+		return p.Topic
+	}
+	buffer := []byte("plant/1")
+	topic(buffer)
+	copy(buffer, "XXXXXXX")
+	first := topic(nil)
+	topic([]byte("plant/2"))
+	if string(first) != "plant/1" {
+		t.Errorf("the topic that was lent is %q now", first)
+	}
+	if got := topic(nil); string(got) != "plant/2" {
+		t.Errorf("the alias stands for %q", got)
+	}
+}
+
 func BenchmarkDeliver(b *testing.B) {
 	tests := map[string]struct {
 		terms session.Terms

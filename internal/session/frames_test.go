@@ -188,6 +188,9 @@ func drawDraft(t *rapid.T, now int64) message.Draft {
 		Expiry: rapid.Uint32Range(0, 5).Draw(t, "expiry"),
 	}
 	d.HasExpiry = d.Expiry > 0
+	if rapid.IntRange(0, 3).Draw(t, "long") == 0 { // around where the remaining length takes a second byte
+		d.Payload = make([]byte, rapid.IntRange(100, 130).Draw(t, "length"))
+	}
 	if rapid.Bool().Draw(t, "user properties") {
 		d.Forward = packet.AppendForward(nil, &packet.ForwardProperties{User: []packet.UserProperty{{Key: "k", Value: "v"}}})
 	}

@@ -228,8 +228,7 @@ func (s *story) publish(a *args) {
 }
 
 func (s *story) tellError(err error) {
-	var r *packet.Refusal
-	if errors.As(err, &r) {
+	if r, ok := errors.AsType[*packet.Refusal](err); ok {
 		s.tell("refused 0x%02X: %v", byte(r.Code), r)
 	}
 }
