@@ -82,6 +82,8 @@ func (c *Conn) Data(l loop.Local, b []byte) (n int) {
 	}
 	if packets > 0 {
 		t.Received(packets, n)
+	}
+	if packets > 0 && c.state == up { // before that, the connect timeout runs
 		c.last.Store(t.Now())
 	}
 	c.slowDown()
