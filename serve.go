@@ -156,7 +156,7 @@ type gate struct {
 
 func newGate(a *config.Auth) (*gate, error) {
 	g := &gate{anonymous: a.Anonymous, names: map[string]bool{}}
-	var users []auth.User
+	users := make([]auth.User, 0, len(a.Users))
 	for _, u := range a.Users {
 		users = append(users, auth.User{Name: u.Name, Password: u.Password})
 		g.names[u.Name] = true

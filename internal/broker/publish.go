@@ -59,7 +59,7 @@ func (b *Broker) publishAcknowledged(t *Tick, c *Client, link Link, p *packet.Pu
 		t.shut(c)
 		return ErrTakenOver
 	}
-	fresh, err := c.session.Admit(&t.work, p, c.held)
+	fresh, err := c.session.Admit(&t.work, p, c.ending)
 	t.shut(c)
 	if err != nil {
 		return err

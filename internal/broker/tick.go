@@ -119,6 +119,9 @@ func (t *Tick) release(batch []held, err error) {
 		h := &batch[i]
 		t.open(h.c)
 		h.c.held--
+		if h.ends() && h.c.link == h.link {
+			h.c.ending--
+		}
 		t.shut(h.c)
 		switch {
 		case err != nil:
@@ -158,7 +161,23 @@ func (t *Tick) answer(h held, durable bool) {
 // holds the client's lock.
 func (t *Tick) hold(h held) {
 	h.c.held++
+	if h.ends() && h.c.link == h.link {
+		h.c.ending++
+	}
 	t.held = append(t.held, h)
+}
+
+// ends says whether the acknowledgement ends a message, so that the client may
+// begin another one (5.0, section 4.9).
+func (h *held) ends() bool {
+	switch h.t {
+	case packet.PUBACK, packet.PUBCOMP:
+		return true
+	case packet.PUBREC:
+		return h.ack.Code.Failed()
+	default:
+		return false
+	}
 }
 
 // send sends an acknowledgement that nothing holds back any more.

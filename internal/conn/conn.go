@@ -336,8 +336,7 @@ func (c *Conn) Info() *broker.Info { return &c.info }
 
 // asRefusal is what the client hears of an error.
 func asRefusal(err error) *packet.Refusal {
-	var r *packet.Refusal
-	if errors.As(err, &r) {
+	if r, ok := errors.AsType[*packet.Refusal](err); ok {
 		return r
 	}
 	return packet.Refuse(packet.UnspecifiedError, err.Error())

@@ -95,9 +95,7 @@ func (c *Conn) decide(t *broker.Tick, p *packet.Connect) error {
 	}
 	c.state = deciding
 	c.sock.Pause()
-	s.done.Add(1)
-	go func() { // ends with the answer; Server.Close cancels and waits for it
-		defer s.done.Done()
+	s.done.Go(func() { // ends with the answer; Server.Close cancels and waits for it
 		select {
 		case s.seat <- struct{}{}:
 		case <-s.ctx.Done():
@@ -111,7 +109,7 @@ func (c *Conn) decide(t *broker.Tick, p *packet.Connect) error {
 			}
 			c.decided(l, p, err)
 		})
-	}()
+	})
 	return nil
 }
 
@@ -128,8 +126,7 @@ func (c *Conn) decided(l loop.Local, p *packet.Connect, err error) {
 
 // denied is what the client hears of a refusal by whatever authenticator.
 func denied(err error) error {
-	var r *packet.Refusal
-	if errors.As(err, &r) {
+	if _, ok := errors.AsType[*packet.Refusal](err); ok {
 		return err
 	}
 	return packet.Refuse(packet.NotAuthorized, err.Error())
@@ -275,8 +272,7 @@ func (c *Conn) refuse(err error) {
 		slog.String("addr", c.info.Addr.String()), slog.String("listener", c.info.Listener),
 		slog.String("client", c.info.ClientID), slog.String("reason", name(r.Code)), slog.String("why", r.Why),
 	}
-	var advice *Advice
-	if errors.As(err, &advice) {
+	if advice, ok := errors.AsType[*Advice](err); ok {
 		attrs = append(attrs, slog.String("do", advice.Do))
 	}
 	c.server.o.Logger.Info("connection refused", attrs...)

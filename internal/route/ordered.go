@@ -98,12 +98,12 @@ func (o *ordered) remove(id uint32, nameOf func(uint32) string) {
 		return
 	}
 	if len(one.ids) < runMost/8 {
-		o.merge(s.run, nameOf)
+		o.merge(s.run)
 	}
 }
 
 // merge joins a run that has become short to a neighbour with room.
-func (o *ordered) merge(r int, nameOf func(uint32) string) {
+func (o *ordered) merge(r int) {
 	for _, left := range []int{r - 1, r} {
 		if left < 0 || left+1 >= len(o.runs) {
 			continue

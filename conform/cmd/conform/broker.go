@@ -29,7 +29,7 @@ func startBroker(ctx context.Context) (addr string, stop func(), err error) {
 	go func() { ended <- b.Run(ctx) }() // ends with stop, which waits for it
 	stop = func() {
 		cancel()
-		<-ended
+		<-ended // a run that ends is all that is asked for
 	}
 	select {
 	case <-b.Ready():
