@@ -57,7 +57,7 @@ func (b *Broker) publishAcknowledged(t *Tick, c *Client, link Link, p *packet.Pu
 		t.shut(c)
 		return ErrTakenOver
 	}
-	fresh, err := c.session.Admit(&t.work, p, c.held)
+	fresh, err := c.session.Admit(&t.work, p, c.open)
 	t.shut(c)
 	if err != nil {
 		return err

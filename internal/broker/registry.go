@@ -62,7 +62,7 @@ func (b *Broker) Connect(t *Tick, link Link, r *Connect) *Client {
 // begin starts a connection. The caller holds c.mu; the CONNACK is the first
 // thing in the client's pending bytes [MQTT-3.2.0-1].
 func (b *Broker) begin(t *Tick, c *Client, link Link, r *Connect, resumed bool) {
-	c.link = link
+	c.link, c.open = link, 0
 	c.out, c.writing, c.blocked, c.drained, c.dirty = nil, false, false, false, false
 	if c.waiting != nil {
 		b.o.Wheel.Stop(&c.waiting.entry)

@@ -113,12 +113,20 @@ func (t *Tick) release(batch []held, err error) {
 		h := &batch[i]
 		t.open(h.c)
 		h.c.held--
+		if h.c.link == h.link && h.ends() {
+			h.c.open--
+		}
 		if err == nil && h.c.link == h.link {
 			t.appendAck(h)
 		}
 		t.shut(h.c)
 	}
 }
+
+// ends says whether the client may send one more message for it: the receive
+// maximum counts messages until then [MQTT-3.3.4-7]. One between PUBLISH and
+// PUBREL is counted by its session.
+func (h *held) ends() bool { return h.t == packet.PUBACK || h.t == packet.PUBCOMP }
 
 func (t *Tick) appendAck(h *held) {
 	terms := &h.c.session.Terms
@@ -138,6 +146,9 @@ func (t *Tick) answer(h held, durable bool) {
 	case c.link != h.link:
 	case durable || c.held > 0:
 		c.held++
+		if h.ends() {
+			c.open++
+		}
 		t.held = append(t.held, h)
 	default:
 		t.appendAck(&h)
