@@ -176,8 +176,25 @@ func (t *Tick) flush(c *Client) {
 		}
 		c.writing = false
 		c.blocked = !flushed && !c.drained
+		if queued, _ := c.session.Queued(); queued > 0 && !c.blocked {
+			t.fill(c)
+		}
 	}
 	c.mu.Unlock()
+}
+
+// fill sends what had to wait for pending bytes to leave. The caller holds
+// c.mu.
+func (t *Tick) fill(c *Client) {
+	t.take(c)
+	t.drain(c)
+	if len(t.work.Changes) > 0 {
+		t.logChanges(c)
+	}
+	if c.out, t.work.Out = t.work.Out, nil; len(c.out) == 0 {
+		t.recycle(c.out)
+		c.out = nil
+	}
 }
 
 func (t *Tick) buffer() []byte {
