@@ -249,10 +249,15 @@ func (t *Tick) drain(c *Client) {
 	t.countDrops()
 }
 
-// Pending is how many encoded bytes wait for the client.
+// Pending is how many encoded bytes wait until the client reads: while there
+// are any, Writable is to come. What merely waits for the end of a tick does
+// not count.
 func (c *Client) Pending() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !c.blocked {
+		return 0
+	}
 	return len(c.out)
 }
 
