@@ -1,0 +1,56 @@
+package broker
+
+import (
+	"testing"
+
+	"github.com/fantail-mqtt/fantail/internal/session"
+	"github.com/fantail-mqtt/fantail/packet"
+)
+
+// join connects a client of 5.0 that subscribes to filters with QoS 1.
+func join(b *Broker, id string, filters ...string) (*link, *Client) {
+	l := newLink(id, packet.V5)
+	t := b.NewTick()
+	t.Begin()
+	c := b.Connect(t, l, &Connect{Info: &l.info, Terms: session.Terms{Version: packet.V5}})
+	for i, f := range filters {
+		s := &packet.Subscribe{ID: uint16(i + 1), Filters: []packet.Subscription{{Filter: f, QoS: 1}}}
+		if err := b.Subscribe(t, c, l, s); err != nil {
+			panic(err)
+		}
+	}
+	t.End()
+	l.frames()
+	return l, c
+}
+
+// A message that found no room behind those of its own tick leaves with them:
+// nothing else may come to bring it along.
+func TestWhatWasQueuedInATickLeavesWithIt(t *testing.T) {
+	b, stop := newBroker(Memory{}, nil)
+	defer stop()
+	sub, _ := join(b, "sub", "a")
+	pub, c := join(b, "pub")
+	tick := b.NewTick()
+	tick.Begin()
+	for range 2 * testLimits().PendingBytes / 100 {
+		if err := b.Publish(tick, c, pub, &packet.Publish{Topic: []byte("a"), Payload: make([]byte, 100)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for id := range uint16(2) {
+		if err := b.Publish(tick, c, pub, &packet.Publish{Topic: []byte("a"), QoS: 1, ID: id + 1, Payload: make([]byte, 100)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tick.End()
+	acknowledged := 0
+	for _, f := range sub.frames() {
+		if f.Flags&6 == 2 {
+			acknowledged++
+		}
+	}
+	if acknowledged != 2 {
+		t.Errorf("%d of 2 messages with QoS 1 left", acknowledged)
+	}
+}
