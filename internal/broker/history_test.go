@@ -215,6 +215,7 @@ func (d *device) look() error {
 			if err := d.answered(f); err != nil {
 				return err
 			}
+		default:
 		}
 	}
 	return nil
