@@ -5,7 +5,7 @@
 .NOTPARALLEL:
 
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS    = -X main.version=$(VERSION)
+LDFLAGS    = -X github.com/fantail-mqtt/fantail/internal/cli.linked=$(VERSION)
 LINT       = go tool -modfile=tools/go.mod golangci-lint
 FUZZTIME  ?= 1m
 TESTFLAGS ?=

@@ -425,8 +425,7 @@ func (s *socket) Write(b []byte) (int, error) {
 func (s *socket) Read(b []byte) (int, error) {
 	for len(s.in) == 0 {
 		data, err := wsutil.ReadServerBinary(s.Conn)
-		var closed wsutil.ClosedError
-		if errors.As(err, &closed) {
+		if _, ok := errors.AsType[wsutil.ClosedError](err); ok {
 			return 0, io.EOF
 		}
 		if err != nil {

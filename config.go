@@ -6,16 +6,23 @@ import "github.com/fantail-mqtt/fantail/internal/config"
 // is a complete configuration; the YAML file of the command has the same keys.
 type Config = config.Config
 
-// The parts of a [Config].
-type (
-	Auth     = config.Auth
-	User     = config.User
-	Limits   = config.Limits
-	Listener = config.Listener
-	LogTo    = config.Log
-	Loop     = config.Loop
-	Size     = config.Size
-)
+// Auth says who may connect.
+type Auth = config.Auth
+
+// User is an account.
+type User = config.User
+
+// Limits bound what one client, one message and the whole broker may cost.
+type Limits = config.Limits
+
+// Listener is one address to serve.
+type Listener = config.Listener
+
+// Loop says what moves the bytes.
+type Loop = config.Loop
+
+// Size is a number of bytes.
+type Size = config.Size
 
 // ParseListener reads a listener from a URL such as tcp://127.0.0.1:1883 or
 // tls://0.0.0.0:8883?cert=server.pem&key=server.key.

@@ -160,7 +160,7 @@ func (b *Broker) Ready() <-chan struct{} { return b.ready }
 func (b *Broker) Addresses() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var list []string
+	list := make([]string, 0, len(b.listeners)+len(b.web))
 	for _, l := range b.listeners {
 		list = append(list, l.Addr())
 	}

@@ -156,7 +156,7 @@ type gate struct {
 
 func newGate(a *config.Auth) (*gate, error) {
 	g := &gate{anonymous: a.Anonymous, names: map[string]bool{}}
-	var users []auth.User
+	users := make([]auth.User, 0, len(a.Users))
 	for _, u := range a.Users {
 		users = append(users, auth.User{Name: u.Name, Password: u.Password})
 		g.names[u.Name] = true
@@ -175,8 +175,10 @@ func (g *gate) quick(r *ConnectRequest) (decided bool, err error) {
 		return false, nil
 	}
 	if !auth.Anonymous(g.anonymous, r.Peer.Addr) || g.anonymous == config.AnonymousLoopback && !ownPage(r.Peer.Origin) {
-		return true, packet.Refuse(packet.NotAuthorized,
-			"anonymous clients are let in from this machine only: add an account under auth.users, or set auth.anonymous: always")
+		return true, &conn.Advice{
+			Refusal: packet.Refuse(packet.NotAuthorized, "clients without an account are not let in from there"),
+			Do:      "add an account under auth.users, or let everybody in with auth.anonymous: always",
+		}
 	}
 	return true, nil
 }

@@ -217,10 +217,10 @@ func TestTopicAliases(t *testing.T) {
 		if ack.TopicAliasMaximum != 2 {
 			t.Errorf("CONNACK: topic alias maximum %d", ack.TopicAliasMaximum)
 		}
-		for _, p := range []packet.Publish{{Topic: []byte("a"), Alias: 2}, {Alias: 2}, {Topic: []byte("b"), Alias: 2}, {Alias: 2}} {
+		for _, p := range []packet.Publish{{Topic: []byte("a/long/topic"), Alias: 2}, {Alias: 2}, {Topic: []byte("b/long/topic"), Alias: 2}, {Alias: 2}} {
 			pub.publish(p)
 		}
-		for i, want := range []packet.Publish{{Topic: []byte("a"), Alias: 1}, {Alias: 1}, {Topic: []byte("b")}, {Topic: []byte("b")}} {
+		for i, want := range []packet.Publish{{Topic: []byte("a/long/topic"), Alias: 1}, {Alias: 1}, {Topic: []byte("b/long/topic")}, {Topic: []byte("b/long/topic")}} {
 			if p := sub.message(); string(p.Topic) != string(want.Topic) || p.Alias != want.Alias {
 				t.Errorf("message %d came on %q with alias %d, want %q with %d", i, p.Topic, p.Alias, want.Topic, want.Alias)
 			}

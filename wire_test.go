@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -103,7 +104,7 @@ func (w *wire) read() (packet.Frame, error) {
 		}
 		b := make([]byte, 64<<10)
 		n, err = w.conn.Read(b)
-		w.in = append(w.in[:len(w.in):len(w.in)], b[:n]...)
+		w.in = append(slices.Clip(w.in), b[:n]...)
 		if n > 0 {
 			continue
 		}

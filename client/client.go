@@ -79,6 +79,9 @@ type Options struct {
 // connection.
 var ErrClosed = errors.New("client is closed")
 
+// NoReason is the Why of a refusal of a server that gave none but its code.
+const NoReason = "the server gave no reason"
+
 // Client is one connection to a server. Its methods may be called from any
 // goroutine.
 type Client struct {
@@ -210,7 +213,7 @@ func (o *Options) connect() (*packet.Connect, error) {
 // handshake sends the CONNECT and reads as far as the CONNACK. What came
 // behind it stays in c.in for the reader.
 func (c *Client) handshake(ctx context.Context, connect *packet.Connect) error {
-	stop := context.AfterFunc(ctx, func() { c.conn.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) })
 	err := c.exchangeConnect(connect)
 	if !stop() && err != nil {
 		return fmt.Errorf("wait for the server to accept: %w", ctx.Err())
@@ -267,7 +270,7 @@ func (c *Client) accept(f packet.Frame) error {
 		return err
 	}
 	if ack.Code.Failed() {
-		return packet.Refuse(ack.Code, why(ack.Reason, "the server refused the connection"))
+		return packet.Refuse(ack.Code, why(ack.Reason))
 	}
 	if v != c.version && c.version == packet.V5 {
 		return errors.New("server answered a CONNECT of 5.0 with a CONNACK of 3.1.1")
@@ -409,11 +412,12 @@ func (c *Client) fail(err error) {
 	}
 }
 
-func why(reason, otherwise string) string {
+// why is the reason string of a refusal, or NoReason.
+func why(reason string) string {
 	if reason != "" {
 		return reason
 	}
-	return otherwise
+	return NoReason
 }
 
 func (c *Client) trace(b []byte) {

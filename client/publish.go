@@ -132,7 +132,7 @@ func resultOf(a answer) (Result, error) {
 		return r, a.err
 	}
 	if r.Code.Failed() {
-		return r, packet.Refuse(r.Code, why(r.Reason, "the server refused the message"))
+		return r, packet.Refuse(r.Code, why(r.Reason))
 	}
 	return r, nil
 }

@@ -119,7 +119,7 @@ func (c *Client) handle(f packet.Frame) error {
 		if err != nil {
 			return err
 		}
-		return serverSaid{packet.Refuse(d.Code, why(d.Reason, "the server ended the connection"))}
+		return serverSaid{packet.Refuse(d.Code, why(d.Reason))}
 	case packet.AUTH:
 		answer, err := c.answerAuth(f)
 		if answer != nil {

@@ -34,7 +34,7 @@ func (c *Client) Subscribe(ctx context.Context, s *packet.Subscribe) (*packet.Su
 	}
 	for i, code := range ack.Codes {
 		if code.Failed() {
-			refusal := packet.Refuse(code, why(ack.Reason, "the server refused the subscription"))
+			refusal := packet.Refuse(code, why(ack.Reason))
 			return ack, fmt.Errorf("subscribe to %q: %w", s.Filters[i].Filter, refusal)
 		}
 	}
@@ -61,7 +61,7 @@ func (c *Client) Unsubscribe(ctx context.Context, u *packet.Unsubscribe) (*packe
 	}
 	for i, code := range ack.Codes {
 		if code.Failed() && i < len(u.Filters) {
-			refusal := packet.Refuse(code, why(ack.Reason, "the server refused to end the subscription"))
+			refusal := packet.Refuse(code, why(ack.Reason))
 			return ack, fmt.Errorf("unsubscribe from %q: %w", u.Filters[i], refusal)
 		}
 	}

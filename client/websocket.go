@@ -44,7 +44,7 @@ func upgrade(ctx context.Context, conn net.Conn, address string) (net.Conn, erro
 	if err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	status := 0
 	d := ws.Dialer{
 		Protocols:     []string{"mqtt"},
@@ -122,6 +122,7 @@ func (c *wsConn) control(h ws.Header) error {
 	case ws.OpPing:
 		c.pong.Store(&payload)
 		c.flushPong()
+	default: // a pong that nobody asked for
 	}
 	return nil
 }
@@ -130,7 +131,7 @@ func (c *wsConn) control(h ws.Header) error {
 func (c *wsConn) flushPong() {
 	for c.pong.Load() != nil && c.mu.TryLock() {
 		if p := c.pong.Swap(nil); p != nil {
-			c.writeFrame(ws.OpPong, *p) // its error comes again with the next read or write
+			_ = c.writeFrame(ws.OpPong, *p) // its error comes again with the next read or write
 		}
 		c.mu.Unlock()
 	}

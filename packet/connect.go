@@ -58,9 +58,10 @@ const (
 	connectUserName = 1 << 7
 )
 
-// ParseConnect parses the body of a CONNECT. A refusal with the code
-// [UnsupportedProtocolVersion] comes with a Connect whose Version is what the
-// peer sent: its other fields are not known.
+// ParseConnect parses the body of a CONNECT. A refusal comes with a Connect
+// whose Version is what the peer sent, so that it can be answered; its other
+// fields are not known. It comes without one where the packet is not as long as
+// it says: then nothing in it is to be trusted.
 func ParseConnect(body []byte) (*Connect, error) {
 	r := reader{b: body}
 	name := string(r.binary())
@@ -94,7 +95,10 @@ func ParseConnect(body []byte) (*Connect, error) {
 	if flags&connectPassword != 0 && !(c.Version == V31 && len(r.b) == 0) {
 		c.HasPassword, c.Password = true, r.binary()
 	}
-	return c, r.end()
+	if err := r.end(); err != nil && r.short {
+		return nil, err
+	}
+	return c, r.err
 }
 
 func checkConnectFlags(flags byte, v Version) error {

@@ -159,8 +159,9 @@ func CheckFlags(f Frame, v Version) error {
 // reader walks over a body; the first thing that does not fit sets err and
 // makes every later read return zero.
 type reader struct {
-	b   []byte
-	err error
+	b     []byte
+	err   error
+	short bool // err is that the packet ends before its content does
 }
 
 func (r *reader) fail(why string) {
@@ -170,9 +171,15 @@ func (r *reader) fail(why string) {
 	r.b = nil
 }
 
+// cut fails because the packet ends before its content does.
+func (r *reader) cut() {
+	r.short = r.err == nil
+	r.fail("packet ends before its content does")
+}
+
 func (r *reader) byte() byte {
 	if len(r.b) < 1 {
-		r.fail("packet ends too early")
+		r.cut()
 		return 0
 	}
 	x := r.b[0]
@@ -182,7 +189,7 @@ func (r *reader) byte() byte {
 
 func (r *reader) uint16() uint16 {
 	if len(r.b) < 2 {
-		r.fail("packet ends too early")
+		r.cut()
 		return 0
 	}
 	x := binary.BigEndian.Uint16(r.b)
@@ -192,7 +199,7 @@ func (r *reader) uint16() uint16 {
 
 func (r *reader) uint32() uint32 {
 	if len(r.b) < 4 {
-		r.fail("packet ends too early")
+		r.cut()
 		return 0
 	}
 	x := binary.BigEndian.Uint32(r.b)
@@ -230,7 +237,7 @@ func (r *reader) binary() []byte {
 		return nil
 	}
 	if len(r.b) < n {
-		r.fail("packet ends inside a field")
+		r.cut()
 		return nil
 	}
 	x := r.b[:n:n]

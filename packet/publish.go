@@ -3,6 +3,7 @@ package packet
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 )
 
 // Publish is a PUBLISH (5.0, section 3.3). It is passed by pointer and reused;
@@ -93,7 +94,7 @@ func ParsePublish(p *Publish, flags byte, body []byte, v Version, from Dir) erro
 			body = r.b
 		}
 	}
-	p.Payload = body[:len(body):len(body)]
+	p.Payload = slices.Clip(body)
 	return nil
 }
 
@@ -156,13 +157,13 @@ func (f *forwarder) keep(p *properties) {
 	case f.rest == len(raw)+len(p.r.b): // right behind the run
 		f.run, f.rest = f.run[:len(f.run)+len(raw)], len(p.r.b)
 	case f.rest >= 0:
-		f.run, f.rest = append(f.run[:len(f.run):len(f.run)], raw...), -1
+		f.run, f.rest = append(slices.Clip(f.run), raw...), -1
 	default:
 		f.run = append(f.run, raw...)
 	}
 }
 
-func (f *forwarder) kept() []byte { return f.run[:len(f.run):len(f.run)] }
+func (f *forwarder) kept() []byte { return slices.Clip(f.run) }
 
 // ForwardProperties are the properties of a PUBLISH or a will that reach the
 // subscribers unchanged.

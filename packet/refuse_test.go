@@ -151,8 +151,8 @@ func TestUnsupportedVersionComesWithWhatThePeerSent(t *testing.T) {
 }
 
 func TestReservedHeaderFlagsAreRefused(t *testing.T) { // [MQTT-2.1.3-1]
-	for typ := packet.Type(0); typ < 16; typ++ {
-		for flags := byte(0); flags < 16; flags++ {
+	for typ := range packet.Type(16) {
+		for flags := range byte(16) {
 			for _, v := range []packet.Version{packet.V31, packet.V311, packet.V5} {
 				want := flags == 0
 				switch typ {

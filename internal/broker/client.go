@@ -23,7 +23,8 @@ type Client struct {
 	link    Link   // nil while the client is away
 	out     []byte // encoded, waiting for the end of a tick
 	held    int    // acknowledgements held back until their records are safe
-	open    int    // those of held that end a publish of this connection
+	ending  int    // those of held that end a message of this connection
+	anew    int    // those of held that are held back for the second time
 
 	dirty   bool // some tick has promised to flush out
 	writing bool // a tick is writing to link, and takes along what comes

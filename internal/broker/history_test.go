@@ -92,6 +92,7 @@ type device struct {
 	c    *Client
 
 	lastID   uint16
+	said     int             // own publishes so far
 	open     map[uint16]byte // own publishes that are not finished, by QoS
 	received []packet.Publish
 	released []uint16       // outgoing QoS 2 that wait for our PUBCOMP
@@ -99,11 +100,13 @@ type device struct {
 	inbound  map[uint16]int // own QoS 2 identifiers → size of the log when they came in
 }
 
-// due is an answer that has to come: not before that many bytes are safe.
+// due is an answer that has to come: not before that many bytes are safe, nor
+// before the message is, if anything durable came of it.
 type due struct {
-	t    packet.Type
-	id   uint16
-	safe int
+	t       packet.Type
+	id      uint16
+	safe    int
+	message []byte
 }
 
 func newHistory(log *ledger, setup func(*Options)) (*history, func()) {
@@ -228,6 +231,9 @@ func (d *device) answered(f packet.Frame) error {
 	}
 	if _, safe := d.h.log.size(); d.h.log.slow && safe < d.due[0].safe {
 		return fmt.Errorf("%v of %d came when %d bytes were safe, it promises %d", f.Type, id, safe, d.due[0].safe)
+	}
+	if m := d.due[0].message; len(m) > 0 && !d.h.log.keeps(m) {
+		return fmt.Errorf("%v of %d came before %q was safe", f.Type, id, m)
 	}
 	d.due = d.due[1:]
 	failed := d.link.info.Version == packet.V5 && len(f.Body) > 2 && packet.Code(f.Body[2]).Failed()
@@ -360,9 +366,12 @@ func (d *device) nextID() uint16 {
 
 // publish publishes as far as the receive maximum lets it.
 func (d *device) publish(t *Tick, s step) (due, error) {
+	d.said++
 	p := &packet.Publish{
 		Topic: []byte(pick([]string{"a", "a/b", "a/c", "b", "c/b"}, s.N[0])), QoS: byte(s.N[1] % 3), Retain: s.Flag[0],
-		Payload: slices.Repeat([]byte(d.id), s.N[2]),
+	}
+	if s.N[2] > 0 {
+		p.Payload = slices.Repeat(fmt.Appendf(nil, "<%s %d>", d.id, d.said), s.N[2]%7+1)
 	}
 	if s.Flag[1] && s.Flag[2] {
 		p.Expiry, p.HasExpiry = uint32(s.N[3]%3), true
@@ -370,7 +379,7 @@ func (d *device) publish(t *Tick, s step) (due, error) {
 	if p.QoS == 0 {
 		return due{}, d.h.b.Publish(t, d.c, d.link, p)
 	}
-	answer := due{t: packet.PUBACK}
+	answer := due{t: packet.PUBACK, message: p.Payload}
 	if p.QoS == 2 {
 		answer.t = packet.PUBREC
 	}

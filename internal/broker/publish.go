@@ -30,11 +30,13 @@ func (b *Broker) Publish(t *Tick, c *Client, link Link, p *packet.Publish) error
 		return packet.Refuse(packet.TopicNameInvalid, err.Error())
 	}
 	if p.QoS == 0 {
-		if err := b.allowPublish(link, p); err != nil {
+		if err := b.allowPublish(link, p.Topic); err != nil {
 			t.stats.Dropped[DropNotAuthorized]++
 			return nil
 		}
-		b.route(t, c, t.drafted(p))
+		if _, self := b.route(t, c, t.drafted(p)); self != nil {
+			t.deliverTo(self, &t.draft)
+		}
 		return nil
 	}
 	return b.publishAcknowledged(t, c, link, p)
@@ -57,48 +59,104 @@ func (b *Broker) publishAcknowledged(t *Tick, c *Client, link Link, p *packet.Pu
 		t.shut(c)
 		return ErrTakenOver
 	}
-	fresh, err := c.session.Admit(&t.work, p, c.open)
+	fresh, err := c.session.Admit(&t.work, p, c.ending)
 	t.shut(c)
 	if err != nil {
 		return err
 	}
-	code := packet.Success
-	if fresh {
-		if err := b.allowPublish(link, p); err != nil {
-			t.stats.Dropped[DropNotAuthorized]++
-			code = packet.NotAuthorized
-		} else {
-			code = b.route(t, c, t.drafted(p))
-		}
-	}
-	answer := held{c: c, link: link, t: packet.PUBACK, ack: packet.Ack{ID: p.ID, Code: code}}
+	answer := held{c: c, link: link, t: packet.PUBACK, ack: packet.Ack{ID: p.ID}}
 	if p.QoS == 2 {
 		answer.t = packet.PUBREC
-		if code.Failed() {
-			b.refuse2(t, c, link, &answer)
+	}
+	switch {
+	case !fresh:
+		t.answer(answer, false)
+	case p.QoS == 2 && t.logged > logged:
+		// Its identifier has to be safe before anybody gets the message, or a
+		// crash between the two would let it through a second time.
+		answer.body = t.drafted(p).Keep()
+		t.answer(answer, true)
+	default:
+		d := t.drafted(p)
+		self := t.kept(b.routeFor(t, &answer, d), d)
+		t.answer(answer, t.logged > logged)
+		if self != nil {
+			t.deliverTo(self, d)
 		}
 	}
-	t.answer(answer, t.logged > logged)
 	return nil
+}
+
+// kept delivers the publisher's own copy before the answer after all, where
+// its session keeps it: the answer promises that. It returns what is left to
+// be delivered.
+func (t *Tick) kept(self *target, d *message.Draft) *target {
+	if self == nil || min(self.qos, d.QoS) == 0 {
+		return self
+	}
+	self.client.mu.Lock()
+	durable := self.client.session.Durable()
+	self.client.mu.Unlock()
+	if !durable {
+		return self
+	}
+	t.deliverTo(self, d)
+	return nil
+}
+
+// routeHeld routes a QoS 2 message whose identifier is safe. Its answer waits
+// once more for what the routing changed: that some session keeps the message,
+// or that the identifier of a refused one is free again.
+func (b *Broker) routeHeld(t *Tick, h *held, behind bool) {
+	d := message.From(h.body)
+	h.body = nil
+	logged := t.logged
+	self := t.kept(b.routeFor(t, h, &d), &d)
+	if behind || t.logged > logged {
+		t.holdAnew(h)
+	} else {
+		t.send(h)
+	}
+	if self != nil {
+		t.deliverTo(self, &d)
+	}
+}
+
+// routeFor routes a message and puts into its answer what the publisher should
+// hear. What the publisher itself gets of it is left to the caller: it comes
+// behind the answer.
+func (b *Broker) routeFor(t *Tick, answer *held, d *message.Draft) (self *target) {
+	if err := b.allowPublish(answer.link, d.Name); err != nil {
+		t.stats.Dropped[DropNotAuthorized]++
+		answer.ack.Code = packet.NotAuthorized
+	} else {
+		answer.ack.Code, self = b.route(t, answer.c, d)
+	}
+	if answer.t == packet.PUBREC && answer.ack.Code.Failed() {
+		b.refuse2(t, answer)
+	}
+	return self
 }
 
 // refuse2 forgets a QoS 2 message that a 5.0 client hears to be refused. A 3.x
 // client cannot hear it: the exchange goes on [3.1.1 MQTT-3.3.5-2].
-func (b *Broker) refuse2(t *Tick, c *Client, link Link, answer *held) {
-	if link.Info().Version < packet.V5 {
+func (b *Broker) refuse2(t *Tick, answer *held) {
+	if answer.link.Info().Version < packet.V5 {
 		answer.ack.Code = packet.Success
 		return
 	}
-	t.open(c)
-	c.session.Refuse(&t.work, answer.ack.ID)
-	t.shut(c)
+	t.open(answer.c)
+	if !answer.c.gone { // the session may have ended while the message was held
+		answer.c.session.Refuse(&t.work, answer.ack.ID)
+	}
+	t.shut(answer.c)
 }
 
-func (b *Broker) allowPublish(link Link, p *packet.Publish) error {
-	if b.o.Access == nil && p.Topic[0] != '$' {
+func (b *Broker) allowPublish(link Link, name []byte) error {
+	if b.o.Access == nil && name[0] != '$' {
 		return nil
 	}
-	return b.allow(link.Info(), string(p.Topic))
+	return b.allow(link.Info(), string(name))
 }
 
 // AllowWill says whether a client may leave a will on a topic. It is asked when
@@ -115,40 +173,41 @@ func (b *Broker) allow(who *Info, topic string) error {
 	return b.o.Access.Access(who, Publish, topic)
 }
 
-// route gives a message to everybody it is for, and returns what the publisher
-// should hear.
-func (b *Broker) route(t *Tick, from *Client, d *message.Draft) packet.Code {
+// route gives a message to everybody it is for but the publisher itself, and
+// returns what the publisher should hear and the target that it is, if it is
+// one.
+func (b *Broker) route(t *Tick, from *Client, d *message.Draft) (packet.Code, *target) {
 	pl := t.plan(d.Name)
 	d.Topic = pl.topic
 	if d.Retain && !b.retain(t, d) {
-		return packet.QuotaExceeded
+		return packet.QuotaExceeded, nil
 	}
-	reached, full := t.fanOut(pl, from, d)
+	reached, full, self := t.fanOut(pl, from, d)
 	switch {
-	case reached > 0:
-		return packet.Success
+	case reached > 0 || self != nil:
+		return packet.Success, self
 	case full > 0: // no success code for a message that was dropped
-		return packet.QuotaExceeded
+		return packet.QuotaExceeded, nil
 	case d.Retain:
-		return packet.Success
+		return packet.Success, nil
 	default:
-		return packet.NoMatchingSubscribers
+		return packet.NoMatchingSubscribers, nil
 	}
 }
 
-// fanOut delivers to all targets of a plan. It returns how many got the
-// message, and how many had no room for it.
-func (t *Tick) fanOut(pl *plan, from *Client, d *message.Draft) (reached, full int) {
+// fanOut delivers to all targets of a plan but the publisher. It returns how
+// many got the message, how many had no room for it, and the publisher.
+func (t *Tick) fanOut(pl *plan, from *Client, d *message.Draft) (reached, full int, self *target) {
 	t.work.Message(d, len(pl.targets)+len(pl.groups) > 1)
 	for i := range pl.targets {
 		to := &pl.targets[i]
-		if to.noLocal && to.client == from { // [MQTT-3.8.3-3]
-			if to = to.own; to == nil {
-				continue
+		if to.client == from && from != nil {
+			if self = to; to.noLocal { // [MQTT-3.8.3-3]
+				self = to.own
 			}
+			continue
 		}
-		r := session.Route{QoS: to.qos, Retain: to.retain && d.Retain, IDs: to.ids}
-		switch t.deliver(to.client, d, &r) {
+		switch t.deliverTo(to, d) {
 		case session.Sent, session.Queued:
 			reached++
 		case session.DroppedFull:
@@ -161,7 +220,13 @@ func (t *Tick) fanOut(pl *plan, from *Client, d *message.Draft) (reached, full i
 			reached++
 		}
 	}
-	return reached, full
+	return reached, full, self
+}
+
+// deliverTo gives the message to one target.
+func (t *Tick) deliverTo(to *target, d *message.Draft) session.Outcome {
+	r := session.Route{QoS: to.qos, Retain: to.retain && d.Retain, IDs: to.ids}
+	return t.deliver(to.client, d, &r)
 }
 
 // deliver gives the message to one client and counts what became of it.

@@ -62,7 +62,7 @@ func (b *Broker) Connect(t *Tick, link Link, r *Connect) *Client {
 // begin starts a connection. The caller holds c.mu; the CONNACK is the first
 // thing in the client's pending bytes [MQTT-3.2.0-1].
 func (b *Broker) begin(t *Tick, c *Client, link Link, r *Connect, resumed bool) {
-	c.link, c.open = link, 0
+	c.link, c.ending = link, 0
 	c.out, c.writing, c.blocked, c.drained, c.dirty = nil, false, false, false, false
 	if c.waiting != nil {
 		b.o.Wheel.Stop(&c.waiting.entry)
@@ -105,13 +105,12 @@ func willMessage(w *packet.Will) *message.Message {
 // leaving is what a connection or a session leaves to be done once no lock is
 // held.
 type leaving struct {
-	ended   bool // the session, not only the connection
-	durable bool
-	link    Link   // a connection to be ended
-	out     []byte // its pending bytes
-	will    *message.Message
-	shared  []session.Item // messages for other members of their group
-	rivals  *rivals
+	ended  bool   // the session, not only the connection
+	link   Link   // a connection to be ended
+	out    []byte // its pending bytes
+	will   *message.Message
+	shared []session.Item // messages for other members of their group
+	rivals *rivals
 }
 
 // displace ends what the client id has so far, in favour of a new connection.
@@ -299,7 +298,9 @@ func (b *Broker) publishWill(t *Tick, c *Client, m *message.Message) {
 	w := *m
 	w.Arrived = t.now
 	d := message.From(&w)
-	b.route(t, c, &d)
+	if _, self := b.route(t, c, &d); self != nil {
+		t.deliverTo(self, &d)
+	}
 }
 
 // unroute takes a subscription out of the router.

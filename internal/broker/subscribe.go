@@ -99,6 +99,11 @@ func (b *Broker) add(t *Tick, c *Client, f topic.Filter, s session.Subscription)
 func (b *Broker) Unsubscribe(t *Tick, c *Client, link Link, p *packet.Unsubscribe) error {
 	logged := t.logged
 	answer := &packet.Suback{ID: p.ID, Codes: make([]packet.Code, 0, len(p.Filters))}
+	for _, filter := range p.Filters {
+		if _, err := topic.ParseFilter(filter, 0); err != nil { // [MQTT-4.7.3-1]
+			return packet.Refuse(packet.TopicFilterInvalid, err.Error())
+		}
+	}
 	t.open(c)
 	if c.link != link {
 		t.shut(c)

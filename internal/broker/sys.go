@@ -135,7 +135,7 @@ func (b *Broker) figures() []figure {
 	retained, bytes := b.RetainedCount()
 	n := func(x int64) string { return strconv.FormatInt(x, 10) }
 	u := func(x uint64) string { return strconv.FormatUint(x, 10) }
-	list := []figure{
+	return append(b.sys.figures(), []figure{
 		{"version", "fantail version " + *b.version.Load()},
 		{"uptime", n(int64(time.Since(b.start).Seconds())) + " seconds"},
 		{"clients/total", n(sessions)},
@@ -156,8 +156,7 @@ func (b *Broker) figures() []figure {
 		{"retained messages/count", n(int64(retained))},
 		{"store/messages/count", n(int64(retained))},
 		{"store/messages/bytes", n(bytes)},
-	}
-	return append(list, b.sys.figures()...)
+	}...)
 }
 
 func (s *sys) figures() (list []figure) {

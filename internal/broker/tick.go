@@ -16,12 +16,14 @@ type Tick struct {
 	b       *Broker
 	now     int64
 	work    session.Work
+	packet  packet.Publish
 	draft   message.Draft
 	dirty   []*Client
 	spare   [][]byte
 	records []byte // for encoding
 	logged  int    // batches of records appended in this tick
 	held    []held
+	freed   []held // for reuse
 	later   []func(*Tick)
 
 	plans map[string]*plan
@@ -37,7 +39,9 @@ type held struct {
 	link Link
 	t    packet.Type
 	ack  packet.Ack
-	sub  *packet.Suback // of SUBACK and UNSUBACK
+	sub  *packet.Suback   // of SUBACK and UNSUBACK
+	body *message.Message // of PUBREC: the message, to be routed once its identifier is safe
+	anew bool             // held back for the second time
 }
 
 const (
@@ -60,6 +64,9 @@ func (t *Tick) Begin() {
 	}
 }
 
+// Packet is where a PUBLISH may be parsed to; it holds until the next one.
+func (t *Tick) Packet() *packet.Publish { return &t.packet }
+
 // Now is the time of the tick, in unix milliseconds.
 func (t *Tick) Now() int64 { return t.now }
 
@@ -78,7 +85,7 @@ func (t *Tick) End() {
 		f(t)
 	}
 	t.later = nil
-	if len(t.held) > 0 {
+	for len(t.held) > 0 {
 		t.commit()
 	}
 	for i := 0; i < len(t.dirty); i++ {
@@ -95,38 +102,61 @@ func (t *Tick) End() {
 // commit releases what the tick held back, now or when the log says so.
 func (t *Tick) commit() {
 	b, batch := t.b, t.held
+	t.held = t.freed[:0]
+	t.freed = nil
 	safe := b.o.Log.After(func(err error) {
 		b.do(func(t *Tick) { t.release(batch, err) })
 	})
 	if safe {
 		t.release(batch, nil)
 		clear(batch)
-		t.held = batch[:0]
-		return
+		t.freed = batch
 	}
-	t.held = nil
 }
 
 // release sends acknowledgements whose records are safe, or could not be kept.
 func (t *Tick) release(batch []held, err error) {
 	for i := range batch {
 		h := &batch[i]
-		t.open(h.c)
-		h.c.held--
-		if h.c.link == h.link && h.ends() {
-			h.c.open--
+		behind := t.unhold(h)
+		switch {
+		case err != nil:
+		case h.body != nil:
+			t.b.routeHeld(t, h, behind)
+		case behind:
+			t.holdAnew(h)
+		default:
+			t.send(h)
 		}
-		if err == nil && h.c.link == h.link {
-			t.appendAck(h)
-		}
-		t.shut(h.c)
 	}
 }
 
-// ends says whether the client may send one more message for it: the receive
-// maximum counts messages until then [MQTT-3.3.4-7]. One between PUBLISH and
-// PUBREL is counted by its session.
-func (h *held) ends() bool { return h.t == packet.PUBACK || h.t == packet.PUBCOMP }
+// unhold takes back what hold did. It returns whether h has to stay behind
+// others of its connection that are held anew [MQTT-4.6.0-2], [MQTT-4.6.0-3].
+func (t *Tick) unhold(h *held) (behind bool) {
+	c := h.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held--
+	if h.ends() && c.link == h.link {
+		c.ending--
+	}
+	if h.anew {
+		c.anew--
+		return false
+	}
+	return c.anew > 0
+}
+
+// holdAnew holds an acknowledgement back once more, now for what its message
+// became.
+func (t *Tick) holdAnew(h *held) {
+	h.c.mu.Lock()
+	defer h.c.mu.Unlock()
+	h.c.anew++
+	h.anew = true
+	t.hold(*h)
+}
 
 func (t *Tick) appendAck(h *held) {
 	terms := &h.c.session.Terms
@@ -145,15 +175,43 @@ func (t *Tick) answer(h held, durable bool) {
 	switch {
 	case c.link != h.link:
 	case durable || c.held > 0:
-		c.held++
-		if h.ends() {
-			c.open++
-		}
-		t.held = append(t.held, h)
+		t.hold(h)
 	default:
 		t.appendAck(&h)
 	}
 	t.shut(c)
+}
+
+// hold keeps an acknowledgement until the tick's records are safe. The caller
+// holds the client's lock.
+func (t *Tick) hold(h held) {
+	h.c.held++
+	if h.ends() && h.c.link == h.link {
+		h.c.ending++
+	}
+	t.held = append(t.held, h)
+}
+
+// ends says whether the acknowledgement ends a message, so that the client may
+// begin another one (5.0, section 4.9).
+func (h *held) ends() bool {
+	switch h.t {
+	case packet.PUBACK, packet.PUBCOMP:
+		return true
+	case packet.PUBREC:
+		return h.ack.Code.Failed()
+	default:
+		return false
+	}
+}
+
+// send sends an acknowledgement that nothing holds back any more.
+func (t *Tick) send(h *held) {
+	t.open(h.c)
+	if h.c.link == h.link {
+		t.appendAck(h)
+	}
+	t.shut(h.c)
 }
 
 // flush writes a client's pending bytes. Whoever is writing to a client takes

@@ -28,24 +28,23 @@ const (
 type Conn struct {
 	server *Server
 	sock   loop.Conn
-	peer   Peer
 	timer  wheel.Entry
 
 	// set by the loop before the client is connected, read by anyone after
 	info      broker.Info
-	maxPacket uint32       // the client's
-	limit     int          // ours, as it was when the client heard of it
-	patience  int64        // 1.5 × keep-alive, in milliseconds; 0: without end
 	last      atomic.Int64 // unix milliseconds of the last packet
 	kicked    atomic.Pointer[packet.Refusal]
+	maxPacket uint32 // the client's
+	limit     uint32 // ours, as it was when the client heard of it
+	patience  int32  // 1.5 × keep-alive, in milliseconds; 0: without end
 
 	// owned by the loop
+	expiry  uint32 // session expiry interval of the CONNECT
 	state   state
 	stalled bool // reading pauses until the client reads
 	client  *broker.Client
-	pub     packet.Publish
 	auth    *proof
-	expiry  uint32 // session expiry interval of the CONNECT
+	origin  string // of a browser's WebSocket
 }
 
 // tick is the loop's own tick, begun.
@@ -64,7 +63,7 @@ func (c *Conn) Data(l loop.Local, b []byte) (n int) {
 			c.fail(t, packet.Refuse(packet.ProtocolError, "the first packet is not CONNECT")) // [MQTT-3.1.0-1]
 			break
 		}
-		f, size, err := packet.Split(b[n:], c.limit)
+		f, size, err := packet.Split(b[n:], int(c.limit))
 		if err != nil {
 			c.fail(t, err)
 			break
@@ -115,10 +114,10 @@ func (c *Conn) Writable(l loop.Local) {
 // packet takes in one packet.
 func (c *Conn) packet(t *broker.Tick, f packet.Frame) error {
 	if c.state == up && f.Type == packet.PUBLISH { // the hot one first
-		if err := packet.ParsePublish(&c.pub, f.Flags, f.Body, c.info.Version, packet.FromClient); err != nil {
+		if err := packet.ParsePublish(t.Packet(), f.Flags, f.Body, c.info.Version, packet.FromClient); err != nil {
 			return err
 		}
-		return c.server.o.Broker.Publish(t, c.client, c, &c.pub)
+		return c.server.o.Broker.Publish(t, c.client, c, t.Packet())
 	}
 	if err := packet.CheckFlags(f, c.version()); err != nil {
 		return err
@@ -234,7 +233,7 @@ func (c *Conn) end(t *broker.Tick, reason string, e broker.Ending, r *packet.Ref
 	c.server.o.Wheel.Stop(&c.timer)
 	c.server.o.Broker.Stats().Closed.Add(reason)
 	attrs := []any{
-		slog.String("client", c.info.ClientID), slog.String("addr", c.peer.Addr.String()), slog.String("reason", reason),
+		slog.String("client", c.info.ClientID), slog.String("addr", c.info.Addr.String()), slog.String("reason", reason),
 	}
 	if r != nil {
 		attrs = append(attrs, slog.String("why", r.Why))
@@ -265,7 +264,7 @@ func (c *Conn) gone(l loop.Local, err error) {
 		c.state = over
 		c.server.o.Wheel.Stop(&c.timer)
 		c.server.o.Broker.Stats().Refused.Add("peer_closed")
-		c.server.o.Logger.Debug("connection ended before CONNECT", slog.String("addr", c.peer.Addr.String()), slog.Any("err", err))
+		c.server.o.Logger.Debug("connection ended before CONNECT", slog.String("addr", c.info.Addr.String()), slog.Any("err", err))
 	}
 }
 
@@ -298,7 +297,7 @@ func (c *Conn) Due(now int64) (next int64) {
 	if c.patience == 0 {
 		return 0
 	}
-	if until := c.last.Load() + c.patience; until > now {
+	if until := c.last.Load() + int64(c.patience); until > now {
 		return until
 	}
 	c.sock.Post(func(l loop.Local) {
@@ -337,8 +336,7 @@ func (c *Conn) Info() *broker.Info { return &c.info }
 
 // asRefusal is what the client hears of an error.
 func asRefusal(err error) *packet.Refusal {
-	var r *packet.Refusal
-	if errors.As(err, &r) {
+	if r, ok := errors.AsType[*packet.Refusal](err); ok {
 		return r
 	}
 	return packet.Refuse(packet.UnspecifiedError, err.Error())

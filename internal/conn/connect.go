@@ -59,7 +59,7 @@ func (c *Conn) keep(t *broker.Tick, p *packet.Connect) {
 		p.Will.Forward = append([]byte(nil), p.Will.Forward...)
 	}
 	c.info = broker.Info{
-		ClientID: p.ClientID, UserName: p.UserName, Addr: c.peer.Addr, Listener: c.peer.Listener, Transport: c.peer.Transport,
+		ClientID: p.ClientID, UserName: p.UserName, Addr: c.info.Addr, Listener: c.info.Listener, Transport: c.info.Transport,
 		Version: p.Version, CleanStart: p.CleanStart, KeepAlive: p.KeepAlive, ConnectedAt: t.Now(),
 	}
 }
@@ -83,7 +83,8 @@ func (c *Conn) decide(t *broker.Tick, p *packet.Connect) error {
 	s := c.server
 	r := &Request{
 		ClientID: p.ClientID, UserName: p.UserName, HasUserName: p.HasUserName, Password: p.Password,
-		HasPassword: p.HasPassword, Version: p.Version, Peer: c.peer,
+		HasPassword: p.HasPassword, Version: p.Version,
+		Peer: Peer{Addr: c.info.Addr, Transport: c.info.Transport, Listener: c.info.Listener, Origin: c.origin},
 	}
 	if s.o.Quick != nil {
 		if decided, err := s.o.Quick(r); err != nil {
@@ -94,9 +95,7 @@ func (c *Conn) decide(t *broker.Tick, p *packet.Connect) error {
 	}
 	c.state = deciding
 	c.sock.Pause()
-	s.done.Add(1)
-	go func() { // ends with the answer; Server.Close cancels and waits for it
-		defer s.done.Done()
+	s.done.Go(func() { // ends with the answer; Server.Close cancels and waits for it
 		select {
 		case s.seat <- struct{}{}:
 		case <-s.ctx.Done():
@@ -110,7 +109,7 @@ func (c *Conn) decide(t *broker.Tick, p *packet.Connect) error {
 			}
 			c.decided(l, p, err)
 		})
-	}()
+	})
 	return nil
 }
 
@@ -127,12 +126,23 @@ func (c *Conn) decided(l loop.Local, p *packet.Connect, err error) {
 
 // denied is what the client hears of a refusal by whatever authenticator.
 func denied(err error) error {
-	var r *packet.Refusal
-	if errors.As(err, &r) {
-		return r
+	if _, ok := errors.AsType[*packet.Refusal](err); ok {
+		return err
 	}
 	return packet.Refuse(packet.NotAuthorized, err.Error())
 }
+
+// Advice is a refusal with what the broker's owner can do about it. The client
+// hears the refusal alone; the log has both.
+type Advice struct {
+	Refusal *packet.Refusal
+	Do      string
+}
+
+func (a *Advice) Error() string { return a.Refusal.Error() + " (" + a.Do + ")" }
+
+// Unwrap is the refusal.
+func (a *Advice) Unwrap() error { return a.Refusal }
 
 // accept connects the client; final is the last answer of an enhanced
 // authentication.
@@ -164,16 +174,16 @@ func (c *Conn) accept(t *broker.Tick, p *packet.Connect, final []byte) error {
 		keepAlive = r.Connack.ServerKeepAlive
 	}
 	c.info.KeepAlive = keepAlive
-	c.patience = int64(keepAlive) * 1500
+	c.patience = int32(keepAlive) * 1500
 	c.last.Store(t.Now())
 	s.o.Wheel.Stop(&c.timer)
 	c.state = up
 	c.client = s.o.Broker.Connect(t, c, r)
 	if c.patience > 0 {
-		s.o.Wheel.Set(&c.timer, c, t.Now()+c.patience)
+		s.o.Wheel.Set(&c.timer, c, t.Now()+int64(c.patience))
 	}
-	s.o.Logger.Info("client connected", slog.String("client", c.info.ClientID), slog.String("addr", c.peer.Addr.String()),
-		slog.String("listener", c.peer.Listener), slog.String("version", p.Version.String()), slog.Int("keepalive", int(keepAlive)))
+	s.o.Logger.Info("client connected", slog.String("client", c.info.ClientID), slog.String("addr", c.info.Addr.String()),
+		slog.String("listener", c.info.Listener), slog.String("version", p.Version.String()), slog.Int("keepalive", int(keepAlive)))
 	return nil
 }
 
@@ -202,7 +212,7 @@ func (c *Conn) offer(r *broker.Connect, p *packet.Connect, final []byte) {
 	o, limits, a := &c.server.o, c.server.limits.Load(), &r.Connack
 	a.ReceiveMaximum = o.ReceiveMaximum
 	a.TopicAliasMaximum = o.TopicAliasMaximum
-	a.MaximumPacketSize = uint32(c.limit)
+	a.MaximumPacketSize = c.limit
 	if r.Terms.Expiry != p.SessionExpiry {
 		a.SessionExpiry, a.HasSessionExpiry = r.Terms.Expiry, true
 	}
@@ -258,8 +268,14 @@ func (c *Conn) refuse(err error) {
 	c.state = over
 	c.server.o.Wheel.Stop(&c.timer)
 	c.server.o.Broker.Stats().Refused.Add(name(r.Code))
-	c.server.o.Logger.Info("connection refused", slog.String("addr", c.peer.Addr.String()), slog.String("listener", c.peer.Listener),
-		slog.String("client", c.info.ClientID), slog.String("reason", name(r.Code)), slog.String("why", r.Why))
+	attrs := []any{
+		slog.String("addr", c.info.Addr.String()), slog.String("listener", c.info.Listener),
+		slog.String("client", c.info.ClientID), slog.String("reason", name(r.Code)), slog.String("why", r.Why),
+	}
+	if advice, ok := errors.AsType[*Advice](err); ok {
+		attrs = append(attrs, slog.String("do", advice.Do))
+	}
+	c.server.o.Logger.Info("connection refused", attrs...)
 	c.sock.Finish(c.refusal(r), io.EOF)
 }
 
@@ -299,7 +315,7 @@ func connackCode(c packet.Code) packet.Code {
 func (c *Conn) timedOut() {
 	c.state = over
 	c.server.o.Broker.Stats().Refused.Add("connect_timeout")
-	c.server.o.Logger.Info("connection refused", slog.String("addr", c.peer.Addr.String()), slog.String("listener", c.peer.Listener),
+	c.server.o.Logger.Info("connection refused", slog.String("addr", c.info.Addr.String()), slog.String("listener", c.info.Listener),
 		slog.String("reason", "connect_timeout"), slog.String("why", "no CONNECT came in time"))
 	c.sock.Close(io.EOF)
 }

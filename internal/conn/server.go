@@ -124,7 +124,10 @@ func (s *Server) SetLimits(l Limits) { s.limits.Store(&l) }
 // Accept makes the handler of a new connection.
 func (s *Server) Accept(sock loop.Conn, peer Peer) loop.Handler {
 	limits := s.limits.Load()
-	c := &Conn{server: s, sock: sock, peer: peer, limit: limits.Packet}
+	c := &Conn{
+		server: s, sock: sock, origin: peer.Origin, limit: uint32(limits.Packet),
+		info: broker.Info{Addr: peer.Addr, Transport: peer.Transport, Listener: peer.Listener},
+	}
 	s.o.Wheel.Set(&c.timer, c, time.Now().Add(limits.ConnectTimeout).UnixMilli())
 	return c
 }

@@ -101,8 +101,7 @@ func bindError(c config.Listener, err error) error {
 
 // errno is the system's own word, without the address around it again.
 func errno(err error) error {
-	var no syscall.Errno
-	if errors.As(err, &no) {
+	if no, ok := errors.AsType[syscall.Errno](err); ok {
 		return no
 	}
 	return err

@@ -82,8 +82,7 @@ func checkClients(c *tls.Config, l config.Listener) error {
 }
 
 func certificateError(l config.Listener, err error) error {
-	var path *fs.PathError
-	if errors.As(err, &path) {
+	if _, unreadable := errors.AsType[*fs.PathError](err); unreadable {
 		return fmt.Errorf("%s: the certificate cannot be read: let this user read it, or correct cert and key: %w", l.URL(), err)
 	}
 	return fmt.Errorf("%s: %s and %s are no certificate with its key: give PEM files that belong together: %w", l.URL(), l.Cert, l.Key, err)

@@ -137,6 +137,9 @@ func (g *greeter) takeMQTT(l loop.Local, b []byte) int {
 	if !g.settle() {
 		return len(b)
 	}
+	if s, ok := g.conn.(*secure); ok {
+		s.packets = true
+	}
 	g.conn.SetHandler(g.listener.options.Upper(l, g.conn, g.peer))
 	return 0 // what is there is for the new handler
 }
@@ -178,5 +181,5 @@ func (g *greeter) left(err error) {
 		g.settle()
 		return
 	}
-	g.report(ReasonClosedEarly, fmt.Sprintf("the client closed before its CONNECT packet (%v): a port check, or a client that gave up", err))
+	_ = g.report(ReasonClosedEarly, fmt.Sprintf("the client closed before its CONNECT packet (%v): a port check, or a client that gave up", err))
 }

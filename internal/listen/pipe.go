@@ -149,6 +149,9 @@ func (h *handshake) readNow(b []byte) (int, error) {
 func (h *handshake) take() []byte {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if len(h.in) == 0 {
+		return nil // and not the memory of the client's hello
+	}
 	return h.in
 }
 

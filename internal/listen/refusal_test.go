@@ -1,10 +1,6 @@
 package listen
 
 import (
-	"bytes"
-	"crypto/tls"
-	"encoding/hex"
-	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -12,8 +8,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/gobwas/ws"
 
 	"github.com/fantail-mqtt/fantail/internal/config"
 	"github.com/fantail-mqtt/fantail/internal/loop"
@@ -137,42 +131,6 @@ func TestRefusalsByTheirFirstBytes(t *testing.T) {
 	})
 }
 
-func TestHalfARequestIsWaitedFor(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
-		w.setup = echo
-		nc := w.connect(w.openAs(config.SchemeTCP))
-		request := get + ask + "Sec-WebSocket-Protocol: mqttv3.1, mqtt\r\nOrigin: http://page.example\r\n\r\n"
-		for i := range request {
-			if _, err := io.WriteString(nc, request[i:i+1]); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if _, err := nc.Write(ws.MustCompileFrame(ws.MaskFrame(ws.NewBinaryFrame([]byte{connectByte})))); err != nil {
-			t.Fatal(err)
-		}
-		p := receive(t, w.probes)
-		if p.peer.Transport != TransportWS || p.peer.Origin != "http://page.example" {
-			t.Errorf("peer %+v", p.peer)
-		}
-		answer := make([]byte, 1000)
-		n, err := nc.Read(answer)
-		if err != nil || !bytes.Contains(answer[:n], []byte("Sec-WebSocket-Protocol: mqtt\r\n")) {
-			t.Errorf("answer %q, %v", answer[:n], err)
-		}
-	})
-}
-
-func TestSubprotocols(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
-		l := w.openAs(config.SchemeWS)
-		for _, offers := range [][]string{nil, {"mqtt"}, {"mqttv3.1"}, {"mqtt", "chat"}} {
-			nc := w.upgrade(w.connect(l), offers...)
-			_, _ = nc.Write([]byte{connectByte})
-			receive(t, w.probes)
-		}
-	})
-}
-
 func TestEveryListenerRecognisesEverything(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		w.setup = echo
@@ -234,298 +192,9 @@ func TestRefusalsInsideTLSAndWebSocket(t *testing.T) {
 	})
 }
 
-func TestHandshakesThatFail(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
-		k := w.pki()
-		required := w.open(config.Listener{Scheme: "tls", Cert: k.cert, Key: k.key, ClientCA: k.caFile, ClientCert: config.ClientCertRequire, MinVersion: "1.3"})
-		stranger := newKeys(t)
-		for name, c := range map[string]struct {
-			config *tls.Config
-			words  []string
-		}{
-			"a client without a certificate":       {k.client(), []string{"client_ca has signed"}},
-			"a client with another's":              {func() *tls.Config { c := k.client(); c.Certificates = stranger.clientWith("x").Certificates; return c }(), []string{"client_ca has signed"}},
-			"a client that trusts another CA":      {stranger.client(), []string{"right CA"}},
-			"a client of TLS 1.2 where 1.3 is due": {func() *tls.Config { c := k.clientWith("x"); c.MaxVersion = tls.VersionTLS12; return c }(), []string{"min_version"}},
-			"a client of another protocol":         {func() *tls.Config { c := k.clientWith("x"); c.NextProtos = []string{"h2"}; return c }(), []string{"ALPN"}},
-		} {
-			t.Run(name, func(t *testing.T) {
-				w.t = t
-				nc := tls.Client(w.connect(required), c.config)
-				_, _ = nc.Write([]byte{connectByte}) // may fail only at the next step, in TLS 1.3
-				if _, err := nc.Read(make([]byte, 1)); err == nil || isTimeout(err) {
-					t.Errorf("the client hears %v", err)
-				}
-				w.wantRefusal(ReasonTLSHandshake, c.words...)
-			})
-		}
-		t.Run("a broken hello", func(t *testing.T) {
-			w.t = t
-			nc := w.connect(required)
-			_, _ = io.WriteString(nc, "\x16\x03\x01\x00\x05hello")
-			if _, err := io.ReadAll(nc); err != nil {
-				t.Error(err)
-			}
-			w.wantRefusal(ReasonTLSHandshake)
-		})
-		t.Run("half a hello", func(t *testing.T) {
-			w.t = t
-			nc := w.connect(required)
-			_, _ = io.WriteString(nc, "\x16\x03\x01\x02\x00")
-			_ = nc.Close()
-			w.wantRefusal(ReasonTLSHandshake, "closed")
-		})
-	})
-}
-
 // Slow clients hold no place that others need.
-func TestHandshakesThatWaitKeepNobodyOut(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
-		l := w.openAs(config.SchemeTLS)
-		for range 3 * cap(l.handshakes) {
-			if _, err := io.WriteString(w.connect(l), "\x16\x03\x01\x02"); err != nil {
-				t.Fatal(err)
-			}
-		}
-		w.begin(l)
-	})
-}
-
-func TestClientCertificates(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
-		k := w.pki()
-		for mode, c := range map[string]struct {
-			config *tls.Config
-			name   string
-		}{
-			config.ClientCertRequire:  {k.clientWith("sensor"), "sensor"},
-			config.ClientCertOptional: {k.client(), ""},
-			config.ClientCertNone:     {k.clientWith("sensor"), ""},
-		} {
-			l := w.open(config.Listener{Scheme: "tls", Cert: k.cert, Key: k.key, ClientCA: k.caFile, ClientCert: mode})
-			for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-				cc := c.config.Clone()
-				cc.MaxVersion = version
-				nc := tls.Client(w.connect(l), cc)
-				if _, err := nc.Write([]byte{connectByte}); err != nil {
-					t.Fatal(mode, err)
-				}
-				p := receive(t, w.probes)
-				got := ""
-				if certs := p.peer.TLS.PeerCertificates; len(certs) > 0 {
-					got = certs[0].Subject.CommonName
-				}
-				if got != c.name || p.peer.TLS.NegotiatedProtocol != "mqtt" || p.peer.TLS.Version != version {
-					t.Errorf("%s: certificate %q, protocol %q", mode, got, p.peer.TLS.NegotiatedProtocol)
-				}
-				_ = nc.Close()
-			}
-		}
-	})
-}
-
-func TestReloadWhileConnected(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
-		w.setup = echo
-		k := w.pki()
-		l := w.open(config.Listener{Scheme: "tls", Cert: k.cert, Key: k.key, ClientCA: k.caFile, ClientCert: config.ClientCertRequire})
-		shows := func(cc *tls.Config) (string, *tls.Conn) {
-			nc := tls.Client(w.connect(l), cc)
-			if _, err := nc.Write([]byte{connectByte}); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := nc.Read(make([]byte, 1)); err != nil {
-				t.Fatal(err)
-			}
-			return nc.ConnectionState().PeerCertificates[0].Subject.CommonName, nc
-		}
-		old := k.clientWith("old")
-		old.ClientSessionCache = tls.NewLRUClientSessionCache(1)
-		name, first := shows(old)
-		if name != "first" {
-			t.Errorf("shows %q", name)
-		}
-		k.write(k.key, "EC PRIVATE KEY", []byte("no key"))
-		if err := l.Reload(); err == nil || !strings.Contains(err.Error(), k.key) {
-			t.Errorf("a broken key is reloaded: %v", err)
-		}
-		if name, _ := shows(old); name != "first" {
-			t.Errorf("a failed reload shows %q", name)
-		}
-		k.newCA()
-		k.renew("second")
-		if err := l.Reload(); err != nil {
-			t.Fatal(err)
-		}
-		if name, _ := shows(k.clientWith("new")); name != "second" {
-			t.Errorf("shows %q", name)
-		}
-		nc := tls.Client(w.connect(l), old)
-		_, _ = nc.Write([]byte{connectByte})
-		if _, err := nc.Read(make([]byte, 1)); err == nil {
-			t.Error("a client of the old CA is let in")
-		}
-		if _, err := first.Write([]byte("x")); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := first.Read(make([]byte, 1)); err != nil {
-			t.Error("the reload ended a connection:", err)
-		}
-	})
-}
-
-func TestABrokenRecordEndsTheConnection(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
-		nc, p := w.begin(w.openAs(config.SchemeTLS))
-		raw := nc.(*tls.Conn).NetConn()
-		_, _ = raw.Write([]byte("\x17\x03\x03\x00\x20" + strings.Repeat("x", 32)))
-		var alert tls.AlertError
-		if _, err := nc.Read(make([]byte, 1)); err == nil || isTimeout(err) || errors.As(err, &alert) {
-			t.Errorf("the client hears %v", err)
-		}
-		_ = raw.Close()
-		var fault *Fault
-		if err := receive(t, p.closed); !errors.As(err, &fault) || fault.Reason != ReasonTLS {
-			t.Errorf("closed with %v", err)
-		}
-	})
-}
-
-func TestWebSocketMistakes(t *testing.T) {
-	raw := func(text string) []byte {
-		b, err := hex.DecodeString(strings.ReplaceAll(text, " ", ""))
-		if err != nil {
-			panic(err)
-		}
-		return b
-	}
-	cases := map[string]struct {
-		sent []byte
-		code ws.StatusCode
-	}{
-		"a text frame [MQTT-6.0.0-1]":     {ws.MustCompileFrame(ws.MaskFrame(ws.NewTextFrame([]byte("x")))), ws.StatusUnsupportedData},
-		"an unmasked frame":               {raw("82 01 10"), ws.StatusProtocolError},
-		"a reserved bit":                  {raw("c2 81 00000000 10"), ws.StatusProtocolError},
-		"a reserved opcode":               {raw("83 81 00000000 10"), ws.StatusProtocolError},
-		"a continuation of nothing":       {raw("80 81 00000000 10"), ws.StatusProtocolError},
-		"a new message inside one":        {raw("02 80 00000000 82 80 00000000"), ws.StatusProtocolError},
-		"a fragmented ping":               {raw("09 80 00000000"), ws.StatusProtocolError},
-		"a long ping":                     {raw("89 fe 007e 00000000"), ws.StatusProtocolError},
-		"a frame longer than any packet":  {raw("82 ff 0000000010000005 00000000"), ws.StatusMessageTooBig},
-		"a length with its first bit set": {raw("82 ff 8000000000000001 00000000"), ws.StatusMessageTooBig},
-		"a close with half a code":        {raw("88 81 00000000 03"), ws.StatusProtocolError},
-		"a close with a code for nobody":  {raw("88 82 00000000 03ed"), ws.StatusProtocolError},
-		"a close with its reason":         {ws.MustCompileFrame(ws.MaskFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusGoingAway, "bye")))), ws.StatusGoingAway},
-		"a close without a code":          {raw("88 80 00000000"), ws.StatusNormalClosure},
-	}
-	each(t, func(t *testing.T, w *world) {
-		l := w.openAs(config.SchemeWS)
-		for name, c := range cases {
-			t.Run(name, func(t *testing.T) {
-				w.t = t
-				nc, p := w.begin(l)
-				f, _ := nc.(*frameConn)
-				for i := range c.sent { // a byte at a time
-					if _, err := f.Conn.Write(c.sent[i : i+1]); err != nil {
-						break
-					}
-				}
-				if _, err := io.ReadAll(f); err != nil {
-					t.Error(err)
-				}
-				if f.code != c.code {
-					t.Errorf("closed with %d, want %d", f.code, c.code)
-				}
-				_ = nc.Close()
-				var fault *Fault
-				err := receive(t, p.closed)
-				wantFault := !strings.HasPrefix(name, "a close with its") && !strings.HasPrefix(name, "a close without")
-				if errors.As(err, &fault) != wantFault || !wantFault && !errors.Is(err, io.EOF) {
-					t.Errorf("closed with %v", err)
-				}
-			})
-		}
-	})
-}
-
-func TestPingsAreAnsweredBetweenFragments(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
-		w.setup = echo
-		nc, _ := w.begin(w.openAs(config.SchemeWS))
-		f, _ := nc.(*frameConn)
-		var sent bytes.Buffer
-		for _, frame := range []ws.Frame{
-			ws.NewFrame(ws.OpBinary, false, []byte("a")),
-			ws.NewPingFrame([]byte("are you there")),
-			ws.NewFrame(ws.OpContinuation, false, nil),
-			ws.NewPongFrame([]byte("unasked")),
-			ws.NewFrame(ws.OpContinuation, true, []byte("b")),
-		} {
-			sent.Write(ws.MustCompileFrame(ws.MaskFrame(frame)))
-		}
-		if _, err := f.Conn.Write(sent.Bytes()); err != nil {
-			t.Fatal(err)
-		}
-		data, pongs := "", ""
-		for len(data) < 3 || pongs == "" {
-			frame, err := ws.ReadFrame(f.br)
-			if err != nil {
-				t.Fatal(err)
-			}
-			switch frame.Header.OpCode {
-			case ws.OpPong:
-				pongs += string(frame.Payload)
-			case ws.OpBinary:
-				data += string(frame.Payload)
-			}
-		}
-		if data != "\x10ab" || pongs != "are you there" {
-			t.Errorf("data %q, pongs %q", data, pongs)
-		}
-	})
-}
 
 // A client that sends pings and reads nothing fills no memory here.
-func TestAFloodOfPingsIsNotKept(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
-		nc, p := w.begin(w.openAs(config.SchemeWS))
-		settled(t, p.conn)
-		p.conn.Write(make([]byte, 16<<20)) // the socket is full
-		f, _ := nc.(*frameConn)
-		ping := ws.MustCompileFrame(ws.MaskFrame(ws.NewPingFrame(make([]byte, 125))))
-		const pings = 10_000
-		for range pings {
-			if _, err := f.Conn.Write(ping); err != nil {
-				t.Fatal(err)
-			}
-		}
-		last := ws.MustCompileFrame(ws.MaskFrame(ws.NewPingFrame([]byte("last"))))
-		if _, err := f.Conn.Write(last); err != nil {
-			t.Fatal(err)
-		}
-		pongs := 0
-		for {
-			h, err := ws.ReadHeader(f.br)
-			if err != nil {
-				t.Fatal(err)
-			}
-			body := make([]byte, h.Length)
-			if _, err := io.ReadFull(f.br, body); err != nil {
-				t.Fatal(err)
-			}
-			if h.OpCode != ws.OpPong {
-				continue
-			}
-			pongs++
-			if string(body) == "last" {
-				break
-			}
-		}
-		if pongs > pings/10 {
-			t.Errorf("%d pongs were kept", pongs)
-		}
-	})
-}
 
 func TestTheDeadlineComes(t *testing.T) {
 	pieces := map[string]struct {
@@ -579,6 +248,7 @@ func TestTheDeadlineComes(t *testing.T) {
 }
 
 // Whatever a connection sends, it ends in one call of Upper or of Refused.
+
 func TestJunkIsCountedAndLeavesNothing(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		w.options.FirstPacket = 2 * time.Second

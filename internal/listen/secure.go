@@ -19,6 +19,7 @@ const maxRecord = 16 << 10
 type secure struct {
 	layer
 	raw     loop.Conn
+	packets bool // what is written is MQTT packets, not WebSocket frames
 	tls     *tls.Conn
 	pipe    pipe
 	buffers *buffers
@@ -102,6 +103,9 @@ func (s *secure) Data(l loop.Local, b []byte) int {
 	s.pump(l)
 	n := len(b) - len(s.pipe.now)
 	s.pipe.now = nil
+	if s.ended.Load() {
+		return len(b)
+	}
 	s.resumeRaw(l) // the handler may have paused and resumed
 	return n
 }
@@ -157,17 +161,28 @@ func (s *secure) Write(b []byte) bool {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	s.pipe.blocked.Store(false)
-	_, _ = s.tls.Write(b) // fails only after Finish
+	s.records(b)
 	flushed := !s.pipe.blocked.Load()
 	s.owed = s.owed || !flushed
 	return flushed
+}
+
+// records encrypts b. A large MQTT packet begins a record of its own.
+func (s *secure) records(b []byte) {
+	if !s.packets {
+		_, _ = s.tls.Write(b) // fails only after Finish
+		return
+	}
+	for piece := range pieces(b) {
+		_, _ = s.tls.Write(piece)
+	}
 }
 
 func (s *secure) Finish(b []byte, err error) {
 	s.ended.Store(true)
 	s.writing.Lock()
 	if len(b) > 0 {
-		_, _ = s.tls.Write(b)
+		s.records(b)
 	}
 	_ = s.tls.CloseWrite()
 	s.writing.Unlock()

@@ -247,6 +247,20 @@ func (c *frameConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// frame reads one frame of any kind.
+func (c *frameConn) frame(t *testing.T) (ws.OpCode, string) {
+	t.Helper()
+	h, err := ws.ReadHeader(c.br)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := make([]byte, h.Length)
+	if _, err := io.ReadFull(c.br, body); err != nil {
+		t.Fatal(err)
+	}
+	return h.OpCode, string(body)
+}
+
 // each runs a test over every kind of group.
 func each(t *testing.T, test func(t *testing.T, w *world)) {
 	for name, kind := range kinds() {

@@ -112,10 +112,10 @@ func (w *webSocket) fail(code ws.StatusCode, detail string) {
 }
 
 func (w *webSocket) control(op ws.OpCode, body []byte) {
-	switch op {
-	case ws.OpPing:
+	if op == ws.OpPing {
 		w.answer(body)
-	case ws.OpClose:
+	}
+	if op == ws.OpClose {
 		w.closed(body)
 	}
 }
@@ -165,31 +165,47 @@ func (w *webSocket) Closed(l loop.Local, err error) {
 	w.handler.Closed(l, err)
 }
 
-// Write sends one binary frame.
+// Write sends MQTT packets, each in a binary frame of its own: some clients do
+// not look for a second packet in a frame. A large packet over TLS also begins
+// a record of its own.
 func (w *webSocket) Write(b []byte) bool {
 	if len(b) == 0 {
 		return true
 	}
 	w.writing.Lock()
 	defer w.writing.Unlock()
-	frame, _ := w.buffers.frames.Get().(*[]byte)
-	*frame = append(appendHeader((*frame)[:0], ws.OpBinary, len(b)), b...)
-	flushed := w.lower.Write(*frame)
-	if cap(*frame) <= maxKept {
-		w.buffers.frames.Put(frame)
+	frames, _ := w.buffers.frames.Get().(*[]byte)
+	flushed := w.lower.Write(w.gather(frames, b))
+	if cap(*frames) <= maxKept {
+		w.buffers.frames.Put(frames)
 	}
 	w.owed = w.owed || !flushed
 	return flushed
 }
 
+// gather puts packets into frames and returns those that are still to be
+// written: it has written all up to a large one. The caller holds w.writing.
+func (w *webSocket) gather(frames *[]byte, b []byte) []byte {
+	*frames = (*frames)[:0]
+	_, secured := w.lower.(*secure)
+	for p := range packets(b) {
+		if secured && len(p) > largePacket && len(*frames) > 0 {
+			w.owed = !w.lower.Write(*frames) || w.owed
+			*frames = (*frames)[:0]
+		}
+		*frames = append(appendHeader(*frames, ws.OpBinary, len(p)), p...)
+	}
+	return *frames
+}
+
 func (w *webSocket) Finish(b []byte, err error) {
 	w.ended.Store(true)
-	var last []byte
-	if len(b) > 0 {
-		last = append(appendHeader(nil, ws.OpBinary, len(b)), b...)
-	}
 	w.writing.Lock()
-	w.lower.Finish(append(last, closeFrame(ws.StatusNormalClosure)...), err)
+	var frames []byte
+	if len(b) > 0 {
+		frames = w.gather(&frames, b)
+	}
+	w.lower.Finish(append(frames, closeFrame(ws.StatusNormalClosure)...), err)
 	w.writing.Unlock()
 }
 

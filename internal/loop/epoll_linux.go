@@ -129,14 +129,14 @@ type eloop struct {
 	ended chan struct{}
 
 	// owned by the loop's goroutine
-	buf   []byte
-	stop  bool
-	conns int
+	buf  []byte
+	stop bool
 
-	mu      sync.Mutex // guards the rest
-	sources []source   // by descriptor
-	posts   []func()
-	closed  bool
+	mu     sync.Mutex     // guards the rest
+	socks  []*econn       // the connections, by descriptor
+	others map[int]source // the wake-up and the listeners
+	posts  []func()
+	closed bool
 }
 
 func newLoop(g *Epoll, local Local) (*eloop, error) {
@@ -149,23 +149,35 @@ func newLoop(g *Epoll, local Local) (*eloop, error) {
 		_ = unix.Close(ep)
 		return nil, fmt.Errorf("make an event loop: %w", err)
 	}
-	l := &eloop{group: g, ep: ep, wakes: wakes, local: local, buf: make([]byte, readSize), ended: make(chan struct{})}
+	l := &eloop{group: g, ep: ep, wakes: wakes, local: local, buf: make([]byte, readSize), others: map[int]source{}, ended: make(chan struct{})}
 	return l, l.watch(wakes, unix.EPOLLIN, wakeups{l})
 }
 
 // watch adds a descriptor to the loop.
 func (l *eloop) watch(fd int, events uint32, s source) error {
 	l.mu.Lock()
-	for len(l.sources) <= fd {
-		l.sources = append(l.sources, nil)
+	if c, ok := s.(*econn); ok {
+		if n := fd + 1 - len(l.socks); n > 0 {
+			l.socks = append(l.socks, make([]*econn, n)...)
+		}
+		l.socks[fd] = c
+	} else {
+		l.others[fd] = s
 	}
-	l.sources[fd] = s
 	l.mu.Unlock()
 	ev := unix.EpollEvent{Events: events, Fd: int32(fd)}
 	if err := unix.EpollCtl(l.ep, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
 		return fmt.Errorf("watch a descriptor: %w", err)
 	}
 	return nil
+}
+
+// source is what the descriptor belongs to, or nil. The caller holds l.mu.
+func (l *eloop) source(fd int) source {
+	if fd < len(l.socks) && l.socks[fd] != nil {
+		return l.socks[fd]
+	}
+	return l.others[fd]
 }
 
 func (l *eloop) rewatch(fd int, events uint32) {
@@ -175,7 +187,10 @@ func (l *eloop) rewatch(fd int, events uint32) {
 
 func (l *eloop) forget(fd int) {
 	l.mu.Lock()
-	l.sources[fd] = nil
+	delete(l.others, fd)
+	if fd < len(l.socks) {
+		l.socks[fd] = nil
+	}
 	l.mu.Unlock()
 }
 
@@ -224,7 +239,7 @@ func (l *eloop) run() {
 		l.mu.Lock()
 		ready = ready[:0]
 		for i := range events[:n] {
-			ready = append(ready, l.sources[events[i].Fd])
+			ready = append(ready, l.source(int(events[i].Fd)))
 		}
 		l.mu.Unlock()
 		for i, s := range ready {
@@ -277,15 +292,17 @@ func (l *eloop) end() {
 		f()
 	}
 	l.mu.Lock()
-	sources := l.sources
-	l.sources = make([]source, len(sources))
+	socks, others := l.socks, l.others
+	l.socks, l.others = nil, nil
 	l.mu.Unlock()
-	for _, s := range sources {
-		switch s := s.(type) {
-		case *econn:
-			s.drop(ErrGroupClosed)
-		case *acceptor:
-			_ = s.file.Close()
+	for _, c := range socks {
+		if c != nil {
+			c.drop(ErrGroupClosed)
+		}
+	}
+	for _, s := range others {
+		if a, ok := s.(*acceptor); ok {
+			_ = a.file.Close()
 		}
 	}
 	l.local.End()
@@ -411,10 +428,9 @@ type econn struct {
 	mu        sync.Mutex // guards the rest; held for non-blocking writes
 	fd        int        // -1 once closed
 	unsent    []byte
-	waiting   bool  // for EPOLLOUT
-	finishing error // Finish was called
-	shut      bool  // the FIN is out
-	linger    *lingerer
+	waiting   bool    // for EPOLLOUT
+	shut      bool    // the FIN is out
+	finishing *finish // Finish was called
 }
 
 func (c *econn) begin(accept Acceptor) {
@@ -505,7 +521,7 @@ func (c *econn) read() {
 	case n == 0 && finishing == nil:
 		c.drop(io.EOF)
 	case n <= 0 || errno != 0:
-		c.drop(finishing)
+		c.drop(finishing.err)
 	case finishing != nil: // read on, so that the close is no reset
 	case c.paused: // an error event woke us
 		c.in = append(c.in, c.loop.buf[:n]...)
@@ -625,9 +641,8 @@ func (c *econn) Finish(b []byte, err error) {
 		return
 	}
 	flushed := c.write(b)
-	c.finishing = err
-	c.linger = &lingerer{c: c}
-	c.loop.group.wheel.Set(&c.linger.entry, c.linger, time.Now().Add(Lingering).UnixMilli())
+	c.finishing = &finish{c: c, err: err}
+	c.loop.group.wheel.Set(&c.finishing.entry, c.finishing, time.Now().Add(Lingering).UnixMilli())
 	if flushed {
 		c.sendFin()
 	}
@@ -642,16 +657,16 @@ func (c *econn) sendFin() {
 	}
 }
 
-type lingerer struct {
+// finish is a connection's end that waits for the peer's.
+type finish struct {
 	entry wheel.Entry
 	c     *econn
+	err   error
 }
 
-func (l *lingerer) Due(int64) int64 {
-	l.c.mu.Lock()
-	err := l.c.finishing
-	l.c.mu.Unlock()
-	l.c.Close(err)
+// Due implements wheel.Owner: the peer had time enough.
+func (f *finish) Due(int64) int64 {
+	f.c.Close(f.err)
 	return 0
 }
 
@@ -663,10 +678,8 @@ func (c *econn) drop(err error) {
 	c.gone = true
 	c.mu.Lock()
 	if c.finishing != nil {
-		err = c.finishing
-	}
-	if c.linger != nil {
-		c.loop.group.wheel.Stop(&c.linger.entry)
+		err = c.finishing.err
+		c.loop.group.wheel.Stop(&c.finishing.entry)
 	}
 	fd := c.fd
 	c.fd = -1

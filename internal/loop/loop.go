@@ -68,7 +68,7 @@ type Group interface {
 	Serve(ln net.Listener, accept Acceptor) (stop func(), err error)
 	// Adopt serves one established stream by the portable transport.
 	Adopt(nc net.Conn, accept Acceptor)
-	// Each calls f for every connection, on its loop, as Post would.
+	// Close drops all connections and waits for the group's goroutines.
 	Close()
 }
 
@@ -84,6 +84,3 @@ const Lingering = 2 * time.Second
 
 // ErrGroupClosed is the reason of connections that end with their group.
 var ErrGroupClosed = errors.New("the server is closing")
-
-// maxKept is the size above which a buffer is not kept for the next use.
-const maxKept = 64 << 10

@@ -57,8 +57,10 @@ func counter(name, help string, read func(b *broker.Broker, emit func(float64, .
 }
 
 func gauge(name, help string, read func(b *broker.Broker) float64) figure {
-	return figure{prometheus.NewDesc("fantail_"+name, help, nil, nil), prometheus.GaugeValue,
-		func(b *broker.Broker, emit func(float64, ...string)) { emit(read(b)) }}
+	return figure{
+		prometheus.NewDesc("fantail_"+name, help, nil, nil), prometheus.GaugeValue,
+		func(b *broker.Broker, emit func(float64, ...string)) { emit(read(b)) },
+	}
 }
 
 func qos() [3]string { return [3]string{"0", "1", "2"} }

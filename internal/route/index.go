@@ -9,7 +9,7 @@
 // filters with wildcards stand in a trie by level, whose walk ends as soon as
 // no filter leads on. Both parts consist of pages of plain numbers: the texts
 // lie in blocks of bytes, the only row of a filter in its entry, several rows
-// in a block of rows. So a million filters take some sixty bytes each and the
+// in a block of rows. So a million filters take 55 to 75 bytes each and the
 // garbage collector has nothing to trace. What is unsubscribed goes to free
 // lists and is used again; the hash tables grow and shrink in small steps, so
 // no change takes longer because there are many filters.

@@ -3,14 +3,11 @@ package route
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-
-	"pgregory.net/rapid"
 
 	"github.com/fantail-mqtt/fantail/topic"
 )
@@ -302,122 +299,6 @@ func TestNamesDeeperThanTheRememberedHashes(t *testing.T) {
 	}
 }
 
-// model is the naive index: every subscription in a map.
-type model map[modelKey]Options
-
-type modelKey struct {
-	full string
-	to   Handle
-}
-
-func (m model) match(name string) []string {
-	var out []string
-	for k, o := range m {
-		f, _ := topic.ParseFilter(k.full, 0)
-		if !topic.Match(f.Path, name) {
-			continue
-		}
-		o.Local = f.Kind == topic.Local
-		group := ""
-		if f.IsShared() {
-			group = f.Group + " of " + f.Path
-		}
-		out = append(out, fmt.Sprint(k.to, o, group))
-	}
-	slices.Sort(out)
-	return out
-}
-
-func describe(x *Index, rows []Row) []string {
-	var out []string
-	for _, r := range rows {
-		group := ""
-		if r.Group != 0 {
-			name, path := x.GroupName(r.Group)
-			group = name + " of " + path
-		}
-		out = append(out, fmt.Sprint(r.To, r.Options, group))
-	}
-	slices.Sort(out)
-	return out
-}
-
-func drawFilter(t *rapid.T) string {
-	level := rapid.SampledFrom([]string{"a", "b", "", "$S", "+"})
-	levels := rapid.SliceOfN(level, 1, 4).Draw(t, "levels")
-	if rapid.IntRange(0, 3).Draw(t, "hash") == 0 {
-		levels = append(levels, "#")
-	}
-	path := strings.Join(levels, "/")
-	if path == "" {
-		path = "a"
-	}
-	return rapid.SampledFrom([]string{"", "", "", "$share/g/", "$share/h/", "$queue/", "$local/"}).Draw(t, "kind") + path
-}
-
-func drawName(t *rapid.T) string {
-	name := strings.Join(rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "", "$S"}), 1, 4).Draw(t, "name"), "/")
-	return cmp.Or(name, "a")
-}
-
-func TestIndexAgreesWithTheModel(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		x, m := NewIndex(), model{}
-		cache := map[string]uint64{} // generation at which a name was matched
-		cached := map[string][]string{}
-		t.Repeat(map[string]func(*rapid.T){
-			"subscribe": func(t *rapid.T) {
-				k := modelKey{drawFilter(t), Handle(rapid.IntRange(0, 5).Draw(t, "to"))}
-				o := Options{QoS: byte(rapid.IntRange(0, 2).Draw(t, "qos")), NoLocal: rapid.Bool().Draw(t, "no local"), ID: rapid.Uint32Range(0, 3).Draw(t, "id")}
-				f, err := topic.ParseFilter(k.full, 0)
-				if err != nil {
-					t.Fatal(err)
-				}
-				_, had := m[k]
-				if existed := x.Subscribe(f, k.to, o); existed != had {
-					t.Fatalf("subscribe %+v: existed %v, want %v", k, existed, had)
-				}
-				m[k] = o
-			},
-			"unsubscribe": func(t *rapid.T) {
-				k := modelKey{drawFilter(t), Handle(rapid.IntRange(0, 5).Draw(t, "to"))}
-				if keys := slices.SortedFunc(maps.Keys(m), func(a, b modelKey) int {
-					return cmp.Or(cmp.Compare(a.full, b.full), cmp.Compare(a.to, b.to))
-				}); len(keys) > 0 && rapid.Bool().Draw(t, "one that is there") {
-					k = rapid.SampledFrom(keys).Draw(t, "which")
-				}
-				f, _ := topic.ParseFilter(k.full, 0)
-				_, had := m[k]
-				if existed := x.Unsubscribe(f, k.to); existed != had {
-					t.Fatalf("unsubscribe %+v: existed %v, want %v", k, existed, had)
-				}
-				delete(m, k)
-			},
-			"": func(t *rapid.T) {
-				name := drawName(t)
-				generation := x.Generation([]byte(name))
-				rows, complete := x.Match(name, plenty, nil)
-				got, want := describe(x, rows), m.match(name)
-				if !complete || !slices.Equal(got, want) {
-					t.Fatalf("match %q: %v, want %v", name, got, want)
-				}
-				if old, ok := cache[name]; ok && old == generation && !slices.Equal(cached[name], want) {
-					t.Fatalf("the match of %q changed from %v to %v in one generation", name, cached[name], want)
-				}
-				cache[name], cached[name] = generation, want
-				if x.Len() != len(m) {
-					t.Fatalf("%d subscriptions, want %d", x.Len(), len(m))
-				}
-			},
-		})
-		for k := range m {
-			f, _ := topic.ParseFilter(k.full, 0)
-			x.Unsubscribe(f, k.to)
-		}
-		checkEmpty(t, x)
-	})
-}
-
 // checkEmpty checks that nothing is held for subscriptions that have gone.
 func checkEmpty(t interface{ Fatalf(string, ...any) }, x *Index) {
 	if x.Len() != 0 || x.Groups() != 0 || x.exact.n != 0 || x.wild.nodes.n != 0 || !x.wild.empty() || x.wild.root.plus != 0 || x.groups.table.n != 0 || len(x.exact.parts) != 1 || len(x.rows.where) != 0 {
@@ -543,72 +424,4 @@ func TestReadingDoesNotAllocate(t *testing.T) {
 	if len(rows) != 600 {
 		t.Errorf("%d rows, want 600", len(rows))
 	}
-}
-
-func TestGenerationStaysForNamesThatAreNotConcerned(t *testing.T) {
-	// Two slots may fall together by the seed: that is allowed, but not always.
-	cases := map[string]struct {
-		filter string
-		names  []string
-	}{
-		"exact filter":                 {"a/b/c", []string{"a/b/d", "a/b", "a", "b", "$SYS/x"}},
-		"two literal levels":           {"a/b/+", []string{"a/c/d", "a", "b/b"}},
-		"one literal level":            {"a/#", []string{"b", "b/a", "$SYS/a"}},
-		"leading wildcard and $ names": {"#", []string{"$SYS/x", "$SYS"}},
-	}
-	for name, c := range cases {
-		t.Run(name, func(t *testing.T) {
-			for _, other := range c.names {
-				moved := 0
-				for range 5 {
-					x := NewIndex()
-					before := x.Generation([]byte(other))
-					x.Subscribe(filter(t, c.filter), 1, Options{})
-					if x.Generation([]byte(other)) != before {
-						moved++
-					}
-				}
-				if moved == 5 {
-					t.Errorf("%s changes the generation of %s", c.filter, other)
-				}
-			}
-		})
-	}
-}
-
-func TestGenerationChangesWithTheOptions(t *testing.T) {
-	x, f := NewIndex(), filter(t, "a/+")
-	x.Subscribe(f, 1, Options{})
-	before := x.Generation([]byte("a/b"))
-	x.Subscribe(f, 1, Options{QoS: 1})
-	if x.Generation([]byte("a/b")) == before {
-		t.Error("a changed QoS leaves the generation as it was")
-	}
-}
-
-func FuzzIndex(f *testing.F) {
-	f.Add("a/+/#", "$share/g/a/b", "a/b")
-	f.Add("#", "+", "$SYS/x")
-	f.Add("a", "$local//", "/")
-	f.Fuzz(func(t *testing.T, first, second, name string) {
-		if topic.ValidName(name, 0) != nil {
-			return
-		}
-		x, m := NewIndex(), model{}
-		for i, s := range []string{first, second} {
-			if f, err := topic.ParseFilter(s, 0); err == nil {
-				x.Subscribe(f, Handle(i), Options{})
-				m[modelKey{s, Handle(i)}] = Options{}
-			}
-		}
-		rows, _ := x.Match(name, plenty, nil)
-		if got, want := describe(x, rows), m.match(name); !slices.Equal(got, want) {
-			t.Errorf("%q with %q and %q: %v, want %v", name, first, second, got, want)
-		}
-		for k := range m {
-			f, _ := topic.ParseFilter(k.full, 0)
-			x.Unsubscribe(f, k.to)
-		}
-		checkEmpty(t, x)
-	})
 }

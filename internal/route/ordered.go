@@ -18,7 +18,7 @@ type ordered struct {
 }
 
 type run struct {
-	low string // the first name of the run; a copy, to hold on to no message
+	low string // not after the names of the run; a copy, to hold on to no message
 	ids []uint32
 }
 
@@ -76,7 +76,7 @@ func (o *ordered) insert(id uint32, nameOf func(uint32) string) {
 	r := max(0, sort.Search(len(o.runs), func(i int) bool { return before(name, o.runs[i].low) })-1)
 	one := &o.runs[r]
 	one.ids = slices.Insert(one.ids, seekIn(one.ids, name, nameOf), id)
-	if one.ids[0] == id {
+	if before(name, one.low) || len(one.ids) == 1 {
 		one.low = strings.Clone(name)
 	}
 	if len(one.ids) < runMost {
@@ -97,16 +97,13 @@ func (o *ordered) remove(id uint32, nameOf func(uint32) string) {
 		o.runs = slices.Delete(o.runs, s.run, s.run+1)
 		return
 	}
-	if s.i == 0 {
-		one.low = strings.Clone(nameOf(one.ids[0]))
-	}
 	if len(one.ids) < runMost/8 {
-		o.merge(s.run, nameOf)
+		o.merge(s.run)
 	}
 }
 
 // merge joins a run that has become short to a neighbour with room.
-func (o *ordered) merge(r int, nameOf func(uint32) string) {
+func (o *ordered) merge(r int) {
 	for _, left := range []int{r - 1, r} {
 		if left < 0 || left+1 >= len(o.runs) {
 			continue

@@ -143,7 +143,10 @@ func TestRetainedWalkJumps(t *testing.T) {
 	for i := range 100_000 {
 		r.Set(fmt.Sprintf("acme/site%02d/dev%05d/temp", i%100, i), i, 0)
 	}
-	for path, most := range map[string]int{"acme/+/dev00007/temp": 310, "acme/site07/#": 1010, "acme/+/none/temp": 310, "zebra/#": 2, "$SYS/#": 2, "+/site07": 5} {
+	for i := range 1000 {
+		r.Set(fmt.Sprintf("$SYS/broker/%d", i), i, 0)
+	}
+	for path, most := range map[string]int{"+/none": 5, "$SYS/broker/7/#": 3, "acme/+/dev00007/temp": 310, "acme/site07/#": 1010, "acme/+/none/temp": 310, "zebra/#": 2, "$SYS/none/#": 2, "+/site07": 5} {
 		c := r.Iterate(path)
 		if !r.Next(&c, most, 0, func(string, int) bool { return true }) {
 			t.Errorf("%s looks at more than %d names", path, most)
@@ -449,6 +452,27 @@ func TestRetainedChurnDoesNotGrowTheStore(t *testing.T) {
 	}
 	if r.Len() != 0 || len(r.order.runs) != 0 || len(r.expiry.heap) != 0 {
 		t.Errorf("left: %d names, %d runs, %d ends", r.Len(), len(r.order.runs), len(r.expiry.heap))
+	}
+}
+
+func TestRetainedJoinsShortRuns(t *testing.T) {
+	r := NewRetained[int]()
+	const n = 50_000
+	rng := rand.New(rand.NewPCG(12, 13))
+	for _, i := range rng.Perm(n) {
+		r.Set(fmt.Sprintf("a/%05d", i), i, 0)
+	}
+	if len(r.order.runs) > 2*n/runMost+1 {
+		t.Errorf("%d runs for %d names", len(r.order.runs), n)
+	}
+	for _, i := range rng.Perm(n)[:n-500] {
+		r.Delete(fmt.Sprintf("a/%05d", i))
+	}
+	if len(r.order.runs) > 8 {
+		t.Errorf("%d runs are left for 500 names", len(r.order.runs))
+	}
+	if got := walkAll(t, r, "#", 1000, 0); len(got) != 500 || !slices.IsSorted(got) {
+		t.Errorf("%d names in the walk, want 500 in order", len(got))
 	}
 }
 

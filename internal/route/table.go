@@ -5,11 +5,11 @@ const (
 	headPage = 1 << headBits
 )
 
-// table is a hash table by linear hashing: it gains a bucket with every value
-// added and loses one with every value removed, so it never stops to rehash,
-// which with a million filters would hold up every loop for a tenth of a
-// second. The caller compares keys: it walks the values of one hash with
-// first and after.
+// table is a hash table by linear hashing: it gains a bucket whenever it has
+// as many values as buckets, and never stops to rehash, which with a million
+// filters would hold up every loop for a tenth of a second. Like the numbers
+// of its slab, buckets stay for values to come. The caller compares keys: it
+// walks the values of one hash with first and after.
 type table[T any] struct {
 	slab[entry[T]]
 	heads   []*[headPage]uint32 // first entry of each bucket's chain
@@ -91,10 +91,6 @@ func (t *table[T]) remove(id uint32) {
 	*link = t.at(id).next
 	t.give(id)
 	t.n--
-	if t.buckets > headPage && t.n < t.buckets/2 {
-		t.join()
-		t.join()
-	}
 }
 
 // split adds a bucket and moves to it its share of the one it splits.
@@ -109,17 +105,6 @@ func (t *table[T]) split() {
 	if t.buckets > 1 {
 		t.rehang((t.buckets - 1) & (t.mask >> 1))
 	}
-}
-
-// join takes away the last bucket and gives its entries to the bucket that it
-// was split from.
-func (t *table[T]) join() {
-	last := t.buckets - 1
-	t.buckets--
-	if t.buckets == t.mask>>1+1 {
-		t.mask >>= 1
-	}
-	t.rehang(last)
 }
 
 // rehang puts every entry of a chain where it belongs now.

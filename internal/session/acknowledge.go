@@ -1,6 +1,10 @@
 package session
 
-import "github.com/fantail-mqtt/fantail/packet"
+import (
+	"bytes"
+
+	"github.com/fantail-mqtt/fantail/packet"
+)
 
 // Puback takes in a PUBACK: the QoS 1 message is done, whatever its code
 // [MQTT-4.4.0-2].
@@ -36,6 +40,10 @@ func (s *Session) Pubrec(w *Work, a *packet.Ack) error {
 	if !it.Released {
 		it.Released, it.Message = true, nil
 		s.change(w, Change{Kind: Release, Item: Item{Seq: it.Seq, ID: it.ID}})
+	}
+	if it.due { // the client got it on an earlier connection
+		it.due = false
+		s.out.flying++
 	}
 	s.pubrel(w, a.ID, packet.Success)
 	return nil
@@ -76,14 +84,40 @@ func (s *Session) pubrel(w *Work, id uint16, code packet.Code) {
 
 // incoming is what a client's own messages leave behind.
 type incoming struct {
-	open    map[uint16]struct{} // QoS 2 packet identifiers between PUBLISH and PUBREL
-	aliases []string            // by topic alias - 1
+	// open are the QoS 2 packet identifiers between PUBLISH and PUBREL; true:
+	// the PUBLISH came on this connection.
+	open    map[uint16]bool
+	current int      // how many of them are true
+	aliases [][]byte // topics by alias - 1; replaced, never overwritten
 }
 
 func (in *incoming) forgetAliases() {
 	if in != nil {
 		in.aliases = nil
 	}
+}
+
+// reconnect starts a connection: the client's quota is full again (5.0,
+// section 4.9). It may have lost its part of the session and never send the
+// PUBREL of what is open.
+func (in *incoming) reconnect() {
+	if in == nil {
+		return
+	}
+	in.forgetAliases()
+	for id := range in.open {
+		in.open[id] = false
+	}
+	in.current = 0
+}
+
+// take notes a PUBLISH on this connection.
+func (in *incoming) take(id uint16) {
+	if in.open == nil {
+		in.open = map[uint16]bool{}
+	}
+	in.open[id] = true
+	in.current++
 }
 
 func (s *Session) incoming() *incoming {
@@ -94,7 +128,8 @@ func (s *Session) incoming() *incoming {
 }
 
 // Topic puts the topic that an alias stands for into p, or remembers the
-// alias (5.0, section 3.3.2.3.4).
+// alias (5.0, section 3.3.2.3.4). The topic stays as it is when the alias
+// changes.
 func (s *Session) Topic(w *Work, p *packet.Publish) error {
 	if p.Alias == 0 {
 		if len(p.Topic) == 0 {
@@ -109,17 +144,17 @@ func (s *Session) Topic(w *Work, p *packet.Publish) error {
 	i := int(p.Alias) - 1
 	if len(p.Topic) > 0 {
 		for len(in.aliases) <= i {
-			in.aliases = append(in.aliases, "")
+			in.aliases = append(in.aliases, nil)
 		}
-		if in.aliases[i] != string(p.Topic) {
-			in.aliases[i] = string(p.Topic)
+		if !bytes.Equal(in.aliases[i], p.Topic) {
+			in.aliases[i] = bytes.Clone(p.Topic)
 		}
 		return nil
 	}
-	if i >= len(in.aliases) || in.aliases[i] == "" {
+	if i >= len(in.aliases) || in.aliases[i] == nil {
 		return packet.Refuse(packet.ProtocolError, "topic alias was never set on this connection")
 	}
-	p.Topic = []byte(in.aliases[i])
+	p.Topic = in.aliases[i]
 	return nil
 }
 
@@ -128,54 +163,72 @@ func (s *Session) Topic(w *Work, p *packet.Publish) error {
 // held acknowledgements of this many messages back, answers it with PUBACK or
 // PUBREC in any case.
 func (s *Session) Admit(w *Work, p *packet.Publish, held int) (fresh bool, err error) {
-	open := 0
-	if s.inbox != nil {
-		if _, resent := s.inbox.open[p.ID]; resent {
-			if p.QoS == 1 {
-				return false, packet.Refuse(packet.ProtocolError, "packet identifier of an open QoS 2 message on a QoS 1 message")
-			}
-			return false, nil
-		}
-		open = len(s.inbox.open)
-	}
-	if open+held >= int(w.Limits.ReceiveMaximum) { // [MQTT-3.3.4-7]
+	open, here, current := s.opened(p.ID)
+	switch {
+	case here && p.QoS == 1:
+		return false, packet.Refuse(packet.ProtocolError, "packet identifier of an open QoS 2 message on a QoS 1 message")
+	case here:
+		return false, nil
+	case current+held >= s.incomingWindow(w): // [MQTT-3.3.4-7]
 		return false, packet.Refuse(packet.ReceiveMaximumExceeded, "more unfinished messages than the receive maximum")
+	case p.QoS == 1:
+		// If the identifier is open, it is so from an earlier connection,
+		// and the client has forgotten.
+		s.complete(w, p.ID)
+		return true, nil
 	}
-	if p.QoS == 2 {
-		in := s.incoming()
-		if in.open == nil {
-			in.open = map[uint16]struct{}{}
-		}
-		in.open[p.ID] = struct{}{}
-		s.change(w, Change{Kind: Receive, ID: p.ID})
+	s.incoming().take(p.ID)
+	if open {
+		return false, nil
 	}
+	s.change(w, Change{Kind: Receive, ID: p.ID})
 	return true, nil
+}
+
+// opened says whether the packet identifier is open and was sent on this
+// connection, and how many such there are.
+func (s *Session) opened(id uint16) (open, here bool, current int) {
+	if s.inbox == nil {
+		return false, false, 0
+	}
+	here, open = s.inbox.open[id]
+	return open, here, s.inbox.current
+}
+
+// incomingWindow is how many incoming messages may be unfinished. A 3.x client
+// has heard of no limit: it has as many as there are packet identifiers.
+func (s *Session) incomingWindow(w *Work) int {
+	if s.Version < packet.V5 {
+		return 65_535
+	}
+	return int(w.Limits.ReceiveMaximum)
 }
 
 // Refuse forgets a QoS 2 message whose PUBREC says that it was refused
 // [MQTT-4.3.3-9].
-func (s *Session) Refuse(w *Work, id uint16) {
-	if s.inbox == nil {
-		return
-	}
-	if _, open := s.inbox.open[id]; open {
-		delete(s.inbox.open, id)
-		s.change(w, Change{Kind: Complete, ID: id})
-	}
-}
+func (s *Session) Refuse(w *Work, id uint16) { s.complete(w, id) }
 
 // Pubrel takes in a PUBREL and returns the code of the PUBCOMP that answers it
 // [MQTT-4.3.3-11].
 func (s *Session) Pubrel(w *Work, a *packet.Ack) packet.Code {
-	if s.inbox == nil {
+	if !s.complete(w, a.ID) {
 		return packet.PacketIdentifierNotFound
 	}
-	if _, open := s.inbox.open[a.ID]; !open {
-		return packet.PacketIdentifierNotFound
-	}
-	delete(s.inbox.open, a.ID)
-	s.change(w, Change{Kind: Complete, ID: a.ID})
 	return packet.Success
+}
+
+// complete ends an incoming QoS 2 message; false if it is not open.
+func (s *Session) complete(w *Work, id uint16) bool {
+	open, here, _ := s.opened(id)
+	if !open {
+		return false
+	}
+	if here {
+		s.inbox.current--
+	}
+	delete(s.inbox.open, id)
+	s.change(w, Change{Kind: Complete, ID: id})
+	return true
 }
 
 // Open yields the packet identifiers of incoming QoS 2 messages that wait for

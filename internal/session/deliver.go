@@ -130,7 +130,7 @@ func (s *Session) resend(w *Work) {
 			w.Out = packet.AppendAck(w.Out, packet.PUBREL, &packet.Ack{ID: it.ID}, s.Version, 0)
 			it.due = false
 			o.flying++
-		case o.flying >= s.windowSize(w) || len(w.Out) >= w.Limits.PendingBytes:
+		case !s.fits(w):
 		case it.Message == nil: // the session was not durable: there is nothing to send
 			s.change(w, Change{Kind: Finish, Item: Item{Seq: it.Seq}})
 			continue
@@ -203,11 +203,14 @@ func (s *Session) encodeSpecial(w *Work, topic string, ids []uint32) bool {
 	return ok
 }
 
+// aliasSize is what a topic alias adds to a packet.
+const aliasSize = 3
+
 // alias is the topic's alias and whether the client knows it, or 0
 // [MQTT-3.1.2-26].
 func (s *Session) alias(w *Work, topic string) (alias uint16, known bool) {
 	limit := min(s.AliasMaximum, w.Limits.TopicAliasMaximum)
-	if limit == 0 {
+	if limit == 0 || len(topic) <= aliasSize { // the packet could only grow
 		return 0, false
 	}
 	o := s.outgoing()
@@ -231,7 +234,15 @@ func (w *Work) expiry(has bool, seconds uint32) { w.pub.HasExpiry, w.pub.Expiry 
 
 // room says whether one more message may be in flight.
 func (s *Session) room(w *Work) bool {
-	return s.out.flying == len(s.out.window) && s.out.flying < s.windowSize(w) && len(w.Out) < w.Limits.PendingBytes
+	return s.out.flying == len(s.out.window) && s.fits(w)
+}
+
+// fits says whether the client's window and its pending bytes leave room. One
+// message goes in any case: its acknowledgement drains the queue, and nothing
+// else may. Pending bytes that leave at once are not heard of again.
+func (s *Session) fits(w *Work) bool {
+	n := s.out.flying
+	return n == 0 || n < s.windowSize(w) && len(w.Out) < w.Limits.PendingBytes
 }
 
 // windowSize is how many messages may be unfinished [MQTT-3.3.4-9].

@@ -13,7 +13,8 @@
 package session
 
 import (
-	"sort"
+	"slices"
+	"strings"
 
 	"github.com/fantail-mqtt/fantail/message"
 	"github.com/fantail-mqtt/fantail/packet"
@@ -97,7 +98,7 @@ func (s *Session) Begin(t Terms) {
 	if s.ReceiveMaximum == 0 {
 		s.ReceiveMaximum = 65_535
 	}
-	s.inbox.forgetAliases()
+	s.inbox.reconnect()
 	o := s.out
 	if o == nil {
 		return
@@ -172,9 +173,7 @@ func (s *Session) Subscribe(sub Subscription) (existed bool) {
 		s.subs[i] = sub
 		return true
 	}
-	s.subs = append(s.subs, Subscription{})
-	copy(s.subs[i+1:], s.subs[i:])
-	s.subs[i] = sub
+	s.subs = slices.Insert(s.subs, i, sub)
 	return false
 }
 
@@ -182,7 +181,7 @@ func (s *Session) Subscribe(sub Subscription) (existed bool) {
 func (s *Session) Unsubscribe(filter string) (existed bool) {
 	i, existed := s.find(filter)
 	if existed {
-		s.subs = append(s.subs[:i], s.subs[i+1:]...)
+		s.subs = slices.Delete(s.subs, i, i+1)
 	}
 	return existed
 }
@@ -197,6 +196,7 @@ func (s *Session) Subscribed(filter string) bool {
 }
 
 func (s *Session) find(filter string) (int, bool) {
-	i := sort.Search(len(s.subs), func(i int) bool { return s.subs[i].Filter >= filter })
-	return i, i < len(s.subs) && s.subs[i].Filter == filter
+	return slices.BinarySearchFunc(s.subs, filter, func(sub Subscription, filter string) int {
+		return strings.Compare(sub.Filter, filter)
+	})
 }

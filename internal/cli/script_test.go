@@ -1,0 +1,50 @@
+package cli_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/fantail-mqtt/fantail/internal/cli"
+)
+
+func TestMain(m *testing.M) {
+	program := func() { os.Exit(cli.Main(os.Args, os.Stdin, os.Stdout, os.Stderr)) }
+	testscript.Main(m, map[string]func(){
+		"fantail":       program,
+		"mosquitto_pub": program,
+		"mosquitto_sub": program,
+		"mosquitto_rr":  program,
+	})
+}
+
+func TestScripts(t *testing.T) {
+	b := startBroker(t)
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(e *testscript.Env) error {
+			for name, value := range b.env() {
+				e.Setenv(name, value)
+			}
+			return nil
+		},
+		Cmds:               map[string]func(*testscript.TestScript, bool, []string){"status": checkStatus},
+		RequireUniqueNames: true,
+	})
+}
+
+// checkStatus runs a program and compares its exit status: status 2 fantail pub
+func checkStatus(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status N PROGRAM ARGS...")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	got := "0"
+	if err != nil {
+		got = exitCode(err)
+	}
+	if got != args[0] {
+		ts.Fatalf("exit status %s, want %s", got, args[0])
+	}
+}
