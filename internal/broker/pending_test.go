@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/fantail-mqtt/fantail/internal/session"
@@ -52,5 +53,30 @@ func TestWhatWasQueuedInATickLeavesWithIt(t *testing.T) {
 	}
 	if acknowledged != 2 {
 		t.Errorf("%d of 2 messages with QoS 1 left", acknowledged)
+	}
+}
+
+// What a connection still sends after it has been taken over does not touch
+// the topic aliases of the next one.
+func TestATakenOverConnectionSetsNoAlias(t *testing.T) {
+	b, stop := newBroker(Memory{}, nil)
+	defer stop()
+	tick := b.NewTick()
+	tick.Begin()
+	defer tick.End()
+	var links [2]*link
+	var c *Client
+	for i := range links {
+		links[i] = newLink("a", packet.V5)
+		c = b.Connect(tick, links[i], &Connect{Info: &links[i].info, Terms: session.Terms{Version: packet.V5, Expiry: 10}})
+	}
+	err := b.Publish(tick, c, links[0], &packet.Publish{Topic: []byte("x"), Alias: 1})
+	if !errors.Is(err, ErrTakenOver) {
+		t.Errorf("the old connection: %v", err)
+	}
+	err = b.Publish(tick, c, links[1], &packet.Publish{Alias: 1})
+	var r *packet.Refusal
+	if !errors.As(err, &r) || r.Code != packet.ProtocolError {
+		t.Errorf("an alias that was never set: %v", err)
 	}
 }

@@ -19,10 +19,7 @@ var ErrTakenOver = errors.New("another connection took the client id over")
 func (b *Broker) Publish(t *Tick, c *Client, link Link, p *packet.Publish) error {
 	t.stats.PublishReceived[p.QoS]++
 	if p.Alias > 0 || len(p.Topic) == 0 {
-		c.mu.Lock()
-		err := c.session.Topic(&t.work, p)
-		c.mu.Unlock()
-		if err != nil {
+		if err := t.resolve(c, link, p); err != nil {
 			return err
 		}
 	}
@@ -40,6 +37,16 @@ func (b *Broker) Publish(t *Tick, c *Client, link Link, p *packet.Publish) error
 		return nil
 	}
 	return b.publishAcknowledged(t, c, link, p)
+}
+
+// resolve puts the topic that an alias stands for into p.
+func (t *Tick) resolve(c *Client, link Link, p *packet.Publish) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.link != link { // the aliases are those of another connection
+		return ErrTakenOver
+	}
+	return c.session.Topic(&t.work, p)
 }
 
 func (t *Tick) drafted(p *packet.Publish) *message.Draft {
