@@ -26,11 +26,12 @@ type Tick struct {
 	freed   []held // for reuse
 	later   []func(*Tick)
 
-	plans map[string]*plan
-	rows  []route.Row
-	found []*message.Message
-	stats counts
-	rnd   *rand.Rand
+	plans   map[string]*plan
+	planned int // what plans cost
+	rows    []route.Row
+	found   []*message.Message
+	stats   counts
+	rnd     *rand.Rand
 }
 
 // held is an acknowledgement that waits until its records are safe.
@@ -45,9 +46,10 @@ type held struct {
 }
 
 const (
-	maxPlans  = 1 << 14
-	maxSpare  = 64
-	spareSize = 64 << 10 // a larger buffer is not kept
+	maxPlans   = 1 << 14
+	maxPlanned = 1 << 17 // targets of all plans: about 8 MiB
+	maxSpare   = 64
+	spareSize  = 64 << 10 // a larger buffer is not kept
 )
 
 // NewTick makes a tick for a goroutine that will use it again and again.
