@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 	"net"
@@ -126,6 +127,14 @@ func (l *ledger) size() (all, safe int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.records), l.safe
+}
+
+// keeps says whether a message is safe, if it is in the records at all.
+func (l *ledger) keeps(payload []byte) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at := bytes.Index(l.records, payload)
+	return !l.slow || at < l.safe
 }
 
 // replay is the state that the records add up to.

@@ -36,11 +36,13 @@ func (t *Tick) plan(name []byte) *plan {
 		return p
 	}
 	if p == nil {
-		if len(t.plans) >= maxPlans {
+		if len(t.plans) >= maxPlans || t.planned >= maxPlanned {
 			clear(t.plans)
+			t.planned = 0
 		}
 		p = &plan{topic: string(name)}
 		t.plans[p.topic] = p
+		t.planned += p.cost()
 	}
 	t.make(p, generation)
 	return p
@@ -53,6 +55,7 @@ func (t *Tick) make(p *plan, generation uint64) {
 	if !complete {
 		t.stats.MatchesCut++
 	}
+	t.planned -= p.cost()
 	*p = plan{topic: p.topic, generation: generation}
 	shared := len(t.rows)
 	for i := range t.rows {
@@ -74,6 +77,16 @@ func (t *Tick) make(p *plan, generation uint64) {
 		i = n
 	}
 	p.groups = b.shares(t.rows[shared:], p.topic)
+	t.planned += p.cost()
+}
+
+// cost is about how many targets would take as much memory.
+func (p *plan) cost() int {
+	n := 1 + len(p.topic)/64 + len(p.targets)
+	for _, s := range p.groups {
+		n += 2 * len(s.members)
+	}
+	return n
 }
 
 // merge makes one target of a client's matching subscriptions.

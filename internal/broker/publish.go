@@ -19,10 +19,7 @@ var ErrTakenOver = errors.New("another connection took the client id over")
 func (b *Broker) Publish(t *Tick, c *Client, link Link, p *packet.Publish) error {
 	t.stats.PublishReceived[p.QoS]++
 	if p.Alias > 0 || len(p.Topic) == 0 {
-		c.mu.Lock()
-		err := c.session.Topic(&t.work, p)
-		c.mu.Unlock()
-		if err != nil {
+		if err := t.resolve(c, link, p); err != nil {
 			return err
 		}
 	}
@@ -38,6 +35,16 @@ func (b *Broker) Publish(t *Tick, c *Client, link Link, p *packet.Publish) error
 		return nil
 	}
 	return b.publishAcknowledged(t, c, link, p)
+}
+
+// resolve puts the topic that an alias stands for into p.
+func (t *Tick) resolve(c *Client, link Link, p *packet.Publish) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.link != link { // the aliases are those of another connection
+		return ErrTakenOver
+	}
+	return c.session.Topic(&t.work, p)
 }
 
 func (t *Tick) drafted(p *packet.Publish) *message.Draft {
@@ -117,7 +124,9 @@ func (b *Broker) refuse2(t *Tick, answer *held) {
 		return
 	}
 	t.open(answer.c)
-	answer.c.session.Refuse(&t.work, answer.ack.ID)
+	if !answer.c.gone { // the session may have ended while the message was held
+		answer.c.session.Refuse(&t.work, answer.ack.ID)
+	}
 	t.shut(answer.c)
 }
 

@@ -326,7 +326,8 @@ const (
 // takenOver logs a takeover; several in a row are two devices that share a
 // client id.
 func (b *Broker) takenOver(c *Client, from, by *Info) {
-	c.mu.Lock()
+	s := b.shard(c.ID) // sessions that follow each other share what is counted
+	s.mu.Lock()
 	r := c.rivals
 	if r == nil || by.ConnectedAt-r.since > rivalsWindow {
 		r = &rivals{since: by.ConnectedAt}
@@ -337,7 +338,7 @@ func (b *Broker) takenOver(c *Client, from, by *Info) {
 	r.warned = r.warned || warn
 	quiet := r.warned && !warn
 	count := r.count
-	c.mu.Unlock()
+	s.mu.Unlock()
 	b.stats.Takeovers.Add(1)
 	if quiet {
 		return

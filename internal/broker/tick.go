@@ -29,6 +29,7 @@ type Tick struct {
 	plans   map[string]*plan
 	rows    []route.Row
 	found   []*message.Message
+	planned int // what plans cost
 	parking parking
 	parked  []*Client // by the present message
 	stats   counts
@@ -47,9 +48,10 @@ type held struct {
 }
 
 const (
-	maxPlans  = 1 << 14
-	maxSpare  = 64
-	spareSize = 64 << 10 // a larger buffer is not kept
+	maxPlans   = 1 << 14
+	maxPlanned = 1 << 17 // targets of all plans: about 8 MiB
+	maxSpare   = 64
+	spareSize  = 64 << 10 // a larger buffer is not kept
 )
 
 // NewTick makes a tick for a goroutine that will use it again and again.
