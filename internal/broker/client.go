@@ -18,6 +18,8 @@ type Client struct {
 	ID     string       // does not change
 	handle route.Handle // does not change
 
+	rivals *rivals // takeovers of the client id; guarded by the shard's lock
+
 	mu      sync.Mutex // guards the rest; held for memory work only
 	session session.Session
 	link    Link   // nil while the client is away
@@ -36,7 +38,6 @@ type Client struct {
 	wildcards int     // subscriptions with a wildcard
 	inside    *insider
 	waiting   *waiting // for session expiry or a will delay
-	rivals    *rivals  // takeovers of the client id
 }
 
 // will is the message that a client leaves.

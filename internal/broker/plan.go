@@ -36,11 +36,13 @@ func (t *Tick) plan(name []byte) *plan {
 		return p
 	}
 	if p == nil {
-		if len(t.plans) >= maxPlans {
+		if len(t.plans) >= maxPlans || t.planned >= maxPlanned {
 			clear(t.plans)
+			t.planned = 0
 		}
 		p = &plan{topic: string(name)}
 		t.plans[p.topic] = p
+		t.planned += p.cost()
 	}
 	t.make(p, generation)
 	return p
@@ -53,6 +55,7 @@ func (t *Tick) make(p *plan, generation uint64) {
 	if !complete {
 		t.stats.MatchesCut++
 	}
+	t.planned -= p.cost()
 	*p = plan{topic: p.topic, generation: generation}
 	shared := len(t.rows)
 	for i := range t.rows {
@@ -74,6 +77,16 @@ func (t *Tick) make(p *plan, generation uint64) {
 		i = n
 	}
 	p.groups = b.shares(t.rows[shared:], p.topic)
+	t.planned += p.cost()
+}
+
+// cost is about how many targets would take as much memory.
+func (p *plan) cost() int {
+	n := 1 + len(p.topic)/64 + len(p.targets)
+	for _, s := range p.groups {
+		n += 2 * len(s.members)
+	}
+	return n
 }
 
 // merge makes one target of a client's matching subscriptions.
@@ -179,7 +192,7 @@ func (s *share) deliver(t *Tick, from *Client, d *message.Draft) bool {
 	first := s.group.chooser.Choose(t.b.o.Strategy, s.rows, draw)
 	for _, away := range []bool{false, true} {
 		for i := range n {
-			if t.offer(&s.members[(first+i)%n], d, s, away) {
+			if t.offer(&s.members[(first+i)%n], from, d, s, away) {
 				return true
 			}
 		}
@@ -188,14 +201,14 @@ func (s *share) deliver(t *Tick, from *Client, d *message.Draft) bool {
 }
 
 // offer gives the message to a member, if that is online or away as asked.
-func (t *Tick) offer(m *target, d *message.Draft, s *share, away bool) bool {
+func (t *Tick) offer(m *target, from *Client, d *message.Draft, s *share, away bool) bool {
 	m.client.mu.Lock()
 	online := m.client.link != nil || m.client.inside != nil
 	m.client.mu.Unlock()
 	if online == away {
 		return false
 	}
-	r := session.Route{QoS: m.qos, Retain: m.retain && d.Retain, IDs: m.ids, Shared: s.group.filter}
+	r := session.Route{QoS: m.qos, Retain: m.retain && d.Retain, IDs: m.ids, Shared: s.group.filter, Wait: t.parks(m.client, from)}
 	o := t.deliver(m.client, d, &r)
 	return o == session.Sent || o == session.Queued
 }

@@ -19,10 +19,7 @@ var ErrTakenOver = errors.New("another connection took the client id over")
 func (b *Broker) Publish(t *Tick, c *Client, link Link, p *packet.Publish) error {
 	t.stats.PublishReceived[p.QoS]++
 	if p.Alias > 0 || len(p.Topic) == 0 {
-		c.mu.Lock()
-		err := c.session.Topic(&t.work, p)
-		c.mu.Unlock()
-		if err != nil {
+		if err := t.resolve(c, link, p); err != nil {
 			return err
 		}
 	}
@@ -34,12 +31,20 @@ func (b *Broker) Publish(t *Tick, c *Client, link Link, p *packet.Publish) error
 			t.stats.Dropped[DropNotAuthorized]++
 			return nil
 		}
-		if _, self := b.route(t, c, t.drafted(p)); self != nil {
-			t.deliverTo(self, &t.draft)
-		}
+		b.route(t, c, t.drafted(p))
 		return nil
 	}
 	return b.publishAcknowledged(t, c, link, p)
+}
+
+// resolve puts the topic that an alias stands for into p.
+func (t *Tick) resolve(c *Client, link Link, p *packet.Publish) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.link != link { // the aliases are those of another connection
+		return ErrTakenOver
+	}
+	return c.session.Topic(&t.work, p)
 }
 
 func (t *Tick) drafted(p *packet.Publish) *message.Draft {
@@ -68,57 +73,47 @@ func (b *Broker) publishAcknowledged(t *Tick, c *Client, link Link, p *packet.Pu
 	if p.QoS == 2 {
 		answer.t = packet.PUBREC
 	}
-	switch {
-	case !fresh:
-		t.answer(answer, false)
-	case p.QoS == 2 && t.logged > logged:
-		// Its identifier has to be safe before anybody gets the message, or a
-		// crash between the two would let it through a second time.
-		answer.body = t.drafted(p).Keep()
-		t.answer(answer, true)
-	default:
-		d := t.drafted(p)
-		self := b.routeFor(t, &answer, d)
-		t.answer(answer, t.logged > logged)
-		if self != nil {
-			t.deliverTo(self, d)
+	if fresh {
+		// What is delivered at QoS 2 waits behind the answer: for the publisher
+		// because it expects that first, and for anybody if the answer waits for
+		// the log, since a message that outruns its stored identifier would come
+		// a second time after a crash.
+		t.parking = parkNone
+		if p.QoS == 2 {
+			t.parking = parkOwn
+			if t.logged > logged {
+				t.parking = parkAll
+			}
 		}
+		b.routeFor(t, &answer, t.drafted(p))
+		t.parking = parkNone
+		answer.parked, t.parked = t.parked, nil
 	}
+	t.answer(answer, t.logged > logged)
 	return nil
 }
 
-// routeHeld routes a QoS 2 message whose identifier is safe, and answers it.
-func (b *Broker) routeHeld(t *Tick, h *held) {
-	d := message.From(h.body)
-	h.body = nil
-	logged := t.logged
-	self := b.routeFor(t, h, &d)
-	if h.ack.Code.Failed() && t.logged > logged { // its identifier is free again, once that is safe
-		h.c.mu.Lock()
-		t.hold(*h)
-		h.c.mu.Unlock()
-	} else {
-		t.send(h)
-	}
-	if self != nil {
-		t.deliverTo(self, &d)
-	}
-}
+// parking says whose QoS 2 deliveries are queued until the answer is out.
+type parking byte
+
+const (
+	parkNone parking = iota
+	parkOwn          // the publisher's
+	parkAll
+)
 
 // routeFor routes a message and puts into its answer what the publisher should
-// hear. What the publisher itself gets of it is left to the caller: it comes
-// behind the answer.
-func (b *Broker) routeFor(t *Tick, answer *held, d *message.Draft) (self *target) {
+// hear.
+func (b *Broker) routeFor(t *Tick, answer *held, d *message.Draft) {
 	if err := b.allowPublish(answer.link, d.Name); err != nil {
 		t.stats.Dropped[DropNotAuthorized]++
 		answer.ack.Code = packet.NotAuthorized
 	} else {
-		answer.ack.Code, self = b.route(t, answer.c, d)
+		answer.ack.Code = b.route(t, answer.c, d)
 	}
 	if answer.t == packet.PUBREC && answer.ack.Code.Failed() {
 		b.refuse2(t, answer)
 	}
-	return self
 }
 
 // refuse2 forgets a QoS 2 message that a 5.0 client hears to be refused. A 3.x
@@ -129,7 +124,9 @@ func (b *Broker) refuse2(t *Tick, answer *held) {
 		return
 	}
 	t.open(answer.c)
-	answer.c.session.Refuse(&t.work, answer.ack.ID)
+	if !answer.c.gone { // the session may have ended while the message was held
+		answer.c.session.Refuse(&t.work, answer.ack.ID)
+	}
 	t.shut(answer.c)
 }
 
@@ -154,41 +151,40 @@ func (b *Broker) allow(who *Info, topic string) error {
 	return b.o.Access.Access(who, Publish, topic)
 }
 
-// route gives a message to everybody it is for but the publisher itself, and
-// returns what the publisher should hear and the target that it is, if it is
-// one.
-func (b *Broker) route(t *Tick, from *Client, d *message.Draft) (packet.Code, *target) {
+// route gives a message to everybody it is for, and returns what the publisher
+// should hear.
+func (b *Broker) route(t *Tick, from *Client, d *message.Draft) packet.Code {
 	pl := t.plan(d.Name)
 	d.Topic = pl.topic
 	if d.Retain && !b.retain(t, d) {
-		return packet.QuotaExceeded, nil
+		return packet.QuotaExceeded
 	}
-	reached, full, self := t.fanOut(pl, from, d)
+	reached, full := t.fanOut(pl, from, d)
 	switch {
-	case reached > 0 || self != nil:
-		return packet.Success, self
+	case reached > 0:
+		return packet.Success
 	case full > 0: // no success code for a message that was dropped
-		return packet.QuotaExceeded, nil
+		return packet.QuotaExceeded
 	case d.Retain:
-		return packet.Success, nil
+		return packet.Success
 	default:
-		return packet.NoMatchingSubscribers, nil
+		return packet.NoMatchingSubscribers
 	}
 }
 
-// fanOut delivers to all targets of a plan but the publisher. It returns how
-// many got the message, how many had no room for it, and the publisher.
-func (t *Tick) fanOut(pl *plan, from *Client, d *message.Draft) (reached, full int, self *target) {
+// fanOut delivers to all targets of a plan. It returns how many got the
+// message, and how many had no room for it.
+func (t *Tick) fanOut(pl *plan, from *Client, d *message.Draft) (reached, full int) {
 	t.work.Message(d, len(pl.targets)+len(pl.groups) > 1)
 	for i := range pl.targets {
 		to := &pl.targets[i]
-		if to.client == from && from != nil {
-			if self = to; to.noLocal { // [MQTT-3.8.3-3]
-				self = to.own
+		if to.noLocal && to.client == from { // [MQTT-3.8.3-3]
+			if to = to.own; to == nil {
+				continue
 			}
-			continue
 		}
-		switch t.deliverTo(to, d) {
+		r := session.Route{QoS: to.qos, Retain: to.retain && d.Retain, IDs: to.ids, Wait: t.parks(to.client, from)}
+		switch t.deliver(to.client, d, &r) {
 		case session.Sent, session.Queued:
 			reached++
 		case session.DroppedFull:
@@ -201,13 +197,13 @@ func (t *Tick) fanOut(pl *plan, from *Client, d *message.Draft) (reached, full i
 			reached++
 		}
 	}
-	return reached, full, self
+	return reached, full
 }
 
-// deliverTo gives the message to one target.
-func (t *Tick) deliverTo(to *target, d *message.Draft) session.Outcome {
-	r := session.Route{QoS: to.qos, Retain: to.retain && d.Retain, IDs: to.ids}
-	return t.deliver(to.client, d, &r)
+// parks says whether what c gets of the present message waits behind the
+// publisher's answer.
+func (t *Tick) parks(c, from *Client) bool {
+	return t.parking == parkAll || t.parking == parkOwn && c == from
 }
 
 // deliver gives the message to one client and counts what became of it.
@@ -221,6 +217,9 @@ func (t *Tick) deliver(c *Client, d *message.Draft, to *session.Route) session.O
 		return session.DroppedOffline
 	}
 	o := c.session.Deliver(&t.work, d, to)
+	if to.Wait && o == session.Queued {
+		t.parked = append(t.parked, c)
+	}
 	t.shut(c)
 	switch o {
 	case session.Sent:

@@ -298,9 +298,7 @@ func (b *Broker) publishWill(t *Tick, c *Client, m *message.Message) {
 	w := *m
 	w.Arrived = t.now
 	d := message.From(&w)
-	if _, self := b.route(t, c, &d); self != nil {
-		t.deliverTo(self, &d)
-	}
+	b.route(t, c, &d)
 }
 
 // unroute takes a subscription out of the router.
@@ -328,7 +326,8 @@ const (
 // takenOver logs a takeover; several in a row are two devices that share a
 // client id.
 func (b *Broker) takenOver(c *Client, from, by *Info) {
-	c.mu.Lock()
+	s := b.shard(c.ID) // sessions that follow each other share what is counted
+	s.mu.Lock()
 	r := c.rivals
 	if r == nil || by.ConnectedAt-r.since > rivalsWindow {
 		r = &rivals{since: by.ConnectedAt}
@@ -339,7 +338,7 @@ func (b *Broker) takenOver(c *Client, from, by *Info) {
 	r.warned = r.warned || warn
 	quiet := r.warned && !warn
 	count := r.count
-	c.mu.Unlock()
+	s.mu.Unlock()
 	b.stats.Takeovers.Add(1)
 	if quiet {
 		return

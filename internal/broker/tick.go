@@ -26,11 +26,14 @@ type Tick struct {
 	freed   []held // for reuse
 	later   []func(*Tick)
 
-	plans map[string]*plan
-	rows  []route.Row
-	found []*message.Message
-	stats counts
-	rnd   *rand.Rand
+	plans   map[string]*plan
+	rows    []route.Row
+	found   []*message.Message
+	planned int // what plans cost
+	parking parking
+	parked  []*Client // by the present message
+	stats   counts
+	rnd     *rand.Rand
 }
 
 // held is an acknowledgement that waits until its records are safe.
@@ -39,14 +42,16 @@ type held struct {
 	link Link
 	t    packet.Type
 	ack  packet.Ack
-	sub  *packet.Suback   // of SUBACK and UNSUBACK
-	body *message.Message // of PUBREC: the message, to be routed once its identifier is safe
+	sub  *packet.Suback // of SUBACK and UNSUBACK
+
+	parked []*Client // QoS 2 deliveries that wait behind the answer
 }
 
 const (
-	maxPlans  = 1 << 14
-	maxSpare  = 64
-	spareSize = 64 << 10 // a larger buffer is not kept
+	maxPlans   = 1 << 14
+	maxPlanned = 1 << 17 // targets of all plans: about 8 MiB
+	maxSpare   = 64
+	spareSize  = 64 << 10 // a larger buffer is not kept
 )
 
 // NewTick makes a tick for a goroutine that will use it again and again.
@@ -123,11 +128,7 @@ func (t *Tick) release(batch []held, err error) {
 			h.c.ending--
 		}
 		t.shut(h.c)
-		switch {
-		case err != nil:
-		case h.body != nil:
-			t.b.routeHeld(t, h)
-		default:
+		if err == nil {
 			t.send(h)
 		}
 	}
@@ -151,10 +152,21 @@ func (t *Tick) answer(h held, durable bool) {
 	case c.link != h.link:
 	case durable || c.held > 0:
 		t.hold(h)
+		h.parked = nil
 	default:
 		t.appendAck(&h)
 	}
 	t.shut(c)
+	t.unpark(&h)
+}
+
+// unpark lets go what waited behind an answer that is out.
+func (t *Tick) unpark(h *held) {
+	for _, c := range h.parked {
+		t.open(c)
+		t.drain(c)
+		t.shut(c)
+	}
 }
 
 // hold keeps an acknowledgement until the tick's records are safe. The caller
@@ -187,6 +199,7 @@ func (t *Tick) send(h *held) {
 		t.appendAck(h)
 	}
 	t.shut(h.c)
+	t.unpark(h)
 }
 
 // flush writes a client's pending bytes. Whoever is writing to a client takes
@@ -209,8 +222,25 @@ func (t *Tick) flush(c *Client) {
 		}
 		c.writing = false
 		c.blocked = !flushed && !c.drained
+		if queued, _ := c.session.Queued(); queued > 0 && !c.blocked {
+			t.fill(c)
+		}
 	}
 	c.mu.Unlock()
+}
+
+// fill sends what had to wait for pending bytes to leave. The caller holds
+// c.mu.
+func (t *Tick) fill(c *Client) {
+	t.take(c)
+	t.drain(c)
+	if len(t.work.Changes) > 0 {
+		t.logChanges(c)
+	}
+	if c.out, t.work.Out = t.work.Out, nil; len(c.out) == 0 {
+		t.recycle(c.out)
+		c.out = nil
+	}
 }
 
 func (t *Tick) buffer() []byte {
@@ -265,10 +295,15 @@ func (t *Tick) drain(c *Client) {
 	t.countDrops()
 }
 
-// Pending is how many encoded bytes wait for the client.
+// Pending is how many encoded bytes wait until the client reads: while there
+// are any, Writable is to come. What merely waits for the end of a tick does
+// not count.
 func (c *Client) Pending() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !c.blocked {
+		return 0
+	}
 	return len(c.out)
 }
 
