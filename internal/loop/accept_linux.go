@@ -1,0 +1,115 @@
+package loop
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fantail-mqtt/fantail/internal/wheel"
+)
+
+// acceptor is a listening socket.
+type acceptor struct {
+	loop   *eloop
+	file   *os.File
+	fd     int
+	tcp    bool
+	accept Acceptor
+	closed bool
+}
+
+func (a *acceptor) end() {
+	if a.closed {
+		return
+	}
+	a.closed = true
+	a.loop.forget(a.fd)
+	_ = a.file.Close()
+}
+
+// batch is how many connections are accepted before others get their turn.
+const batch = 64
+
+func (a *acceptor) ready(uint32) {
+	for range batch {
+		if a.closed {
+			return
+		}
+		fd, sa, err := unix.Accept4(a.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			return
+		case err != nil:
+			a.failed(err)
+			return
+		}
+		if a.tcp {
+			_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+		}
+		a.hand(fd, addrOf(sa))
+	}
+}
+
+// failed reports an accept that did not work. Without descriptors the socket
+// stays ready: rest a moment so as not to spin.
+func (a *acceptor) failed(err error) {
+	if errors.Is(err, unix.ECONNABORTED) || errors.Is(err, unix.EINTR) {
+		return
+	}
+	if a.loop.group.onError != nil {
+		a.loop.group.onError(fmt.Errorf("accept a connection: %w", err))
+	}
+	a.loop.rewatch(a.fd, 0)
+	p := &pause{a: a}
+	a.loop.group.wheel.Set(&p.entry, p, time.Now().UnixMilli()+wheel.Resolution)
+}
+
+type pause struct {
+	entry wheel.Entry
+	a     *acceptor
+}
+
+func (p *pause) Due(int64) int64 {
+	p.a.loop.post(func() {
+		if !p.a.closed {
+			p.a.loop.rewatch(p.a.fd, unix.EPOLLIN)
+		}
+	})
+	return 0
+}
+
+// hand gives the connection to the loop whose turn it is.
+func (a *acceptor) hand(fd int, addr net.Addr) {
+	g := a.loop.group
+	l := g.pick()
+	c := &econn{fd: fd, addr: addr}
+	c.loop.Store(l)
+	if l == a.loop {
+		c.begin(a.accept)
+		return
+	}
+	if !l.post(func() { c.begin(a.accept) }) {
+		_ = unix.Close(fd)
+	}
+}
+
+func addrOf(sa unix.Sockaddr) net.Addr {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return &net.TCPAddr{IP: append(net.IP(nil), sa.Addr[:]...), Port: sa.Port}
+	case *unix.SockaddrInet6:
+		ip := append(net.IP(nil), sa.Addr[:]...)
+		if ip4 := ip.To4(); ip4 != nil {
+			ip = append(net.IP(nil), ip4...)
+		}
+		return &net.TCPAddr{IP: ip, Port: sa.Port}
+	case *unix.SockaddrUnix:
+		return &net.UnixAddr{Name: sa.Name, Net: "unix"}
+	default:
+		return &net.UnixAddr{Net: "unix"}
+	}
+}
