@@ -2,9 +2,12 @@ package interop
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/fantail-mqtt/fantail"
@@ -25,6 +28,46 @@ type addresses struct {
 
 	CA        string // file, as the following
 	Cert, Key string // of a client
+
+	presence *presence
+}
+
+// presence knows who is connected, as the broker sees it.
+type presence struct {
+	mu      sync.Mutex // guards the rest
+	here    map[string]bool
+	changed chan struct{} // closed at each change
+}
+
+// heard takes in a presence event.
+func (p *presence) heard(m fantail.Message) {
+	var event struct {
+		ClientID string `json:"clientid"`
+	}
+	_ = json.Unmarshal(m.Payload, &event) // an event without a client id is nobody's
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.here[event.ClientID] = strings.HasSuffix(m.Topic, "/connected")
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+// gone waits until the broker has noticed that a client left. Clients that close
+// their connection do not: what others do next would race with it.
+func (p *presence) gone(ctx context.Context, id string) error {
+	for {
+		p.mu.Lock()
+		here, changed := p.here[id], p.changed
+		p.mu.Unlock()
+		if !here {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the broker does not notice that %s left: %w", id, ctx.Err())
+		case <-changed:
+		}
+	}
 }
 
 // startBroker starts the broker under test, which ends with the test.
@@ -48,18 +91,24 @@ func startBroker(t *testing.T, o options) addresses {
 		}
 		c.Listeners = append(c.Listeners, l)
 	}
-	hosts := run(t, c)
+	at.presence = &presence{here: map[string]bool{}, changed: make(chan struct{})}
+	hosts := run(t, c, at.presence)
 	at.TCP, at.TLS, at.WS, at.WSS = hosts[0], hosts[1], "ws://"+hosts[2]+"/mqtt", "wss://"+hosts[3]+"/mqtt"
 	return at
 }
 
 // run runs the broker until the test ends, and returns where it listens.
-func run(t *testing.T, c fantail.Config) (hosts []string) {
+func run(t *testing.T, c fantail.Config, p *presence) (hosts []string) {
 	t.Helper()
 	b, err := fantail.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
+	stop, err := b.Subscribe("$SYS/brokers/+/clients/+/+", p.heard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
 	var log strings.Builder
 	b.UseLogger(slog.New(slog.NewTextHandler(&log, nil))) // its handler writes one line at a time
 	ctx, cancel := context.WithCancel(context.Background())

@@ -76,6 +76,7 @@ type peer struct {
 	stage  *stage
 	role   string
 	client client
+	named  string // the client id of the connection
 }
 
 // complete fills in what every CONNECT of a scenario has.
@@ -107,7 +108,9 @@ func (p *peer) id() string {
 
 func (p *peer) connect(o connect) connack {
 	p.t.Helper()
-	ack, err := p.client.Connect(p.stage.ctx, p.complete(o))
+	o = p.complete(o)
+	p.named = o.ClientID
+	ack, err := p.client.Connect(p.stage.ctx, o)
 	if err != nil {
 		p.t.Fatalf("%s connects: %v", p.role, err)
 	}
@@ -178,6 +181,9 @@ func (p *peer) disconnect() {
 	p.t.Helper()
 	if err := p.client.Disconnect(p.stage.ctx); err != nil {
 		p.t.Fatalf("%s disconnects: %v", p.role, err)
+	}
+	if err := p.stage.at.presence.gone(p.stage.ctx, p.named); err != nil {
+		p.t.Fatal(err)
 	}
 }
 

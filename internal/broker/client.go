@@ -26,7 +26,6 @@ type Client struct {
 	out     []byte // encoded, waiting for the end of a tick
 	held    int    // acknowledgements held back until their records are safe
 	ending  int    // those of held that end a message of this connection
-	anew    int    // those of held that are held back for the second time
 
 	dirty   bool // some tick has promised to flush out
 	writing bool // a tick is writing to link, and takes along what comes

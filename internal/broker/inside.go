@@ -111,7 +111,7 @@ func (b *Broker) PublishInside(m *message.Message) (code packet.Code, err error)
 		kept := *m
 		kept.Arrived = t.now
 		d := message.From(&kept)
-		code, _ = b.route(t, nil, &d)
+		code = b.route(t, nil, &d)
 	})
 	return code, nil
 }

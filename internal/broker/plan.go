@@ -192,7 +192,7 @@ func (s *share) deliver(t *Tick, from *Client, d *message.Draft) bool {
 	first := s.group.chooser.Choose(t.b.o.Strategy, s.rows, draw)
 	for _, away := range []bool{false, true} {
 		for i := range n {
-			if t.offer(&s.members[(first+i)%n], d, s, away) {
+			if t.offer(&s.members[(first+i)%n], from, d, s, away) {
 				return true
 			}
 		}
@@ -201,14 +201,14 @@ func (s *share) deliver(t *Tick, from *Client, d *message.Draft) bool {
 }
 
 // offer gives the message to a member, if that is online or away as asked.
-func (t *Tick) offer(m *target, d *message.Draft, s *share, away bool) bool {
+func (t *Tick) offer(m *target, from *Client, d *message.Draft, s *share, away bool) bool {
 	m.client.mu.Lock()
 	online := m.client.link != nil || m.client.inside != nil
 	m.client.mu.Unlock()
 	if online == away {
 		return false
 	}
-	r := session.Route{QoS: m.qos, Retain: m.retain && d.Retain, IDs: m.ids, Shared: s.group.filter}
+	r := session.Route{QoS: m.qos, Retain: m.retain && d.Retain, IDs: m.ids, Shared: s.group.filter, Wait: t.parks(m.client, from)}
 	o := t.deliver(m.client, d, &r)
 	return o == session.Sent || o == session.Queued
 }

@@ -31,9 +31,7 @@ func (b *Broker) Publish(t *Tick, c *Client, link Link, p *packet.Publish) error
 			t.stats.Dropped[DropNotAuthorized]++
 			return nil
 		}
-		if _, self := b.route(t, c, t.drafted(p)); self != nil {
-			t.deliverTo(self, &t.draft)
-		}
+		b.route(t, c, t.drafted(p))
 		return nil
 	}
 	return b.publishAcknowledged(t, c, link, p)
@@ -75,74 +73,47 @@ func (b *Broker) publishAcknowledged(t *Tick, c *Client, link Link, p *packet.Pu
 	if p.QoS == 2 {
 		answer.t = packet.PUBREC
 	}
-	switch {
-	case !fresh:
-		t.answer(answer, false)
-	case p.QoS == 2 && t.logged > logged:
-		// Its identifier has to be safe before anybody gets the message, or a
-		// crash between the two would let it through a second time.
-		answer.body = t.drafted(p).Keep()
-		t.answer(answer, true)
-	default:
-		d := t.drafted(p)
-		self := t.kept(b.routeFor(t, &answer, d), d)
-		t.answer(answer, t.logged > logged)
-		if self != nil {
-			t.deliverTo(self, d)
+	if fresh {
+		// What is delivered at QoS 2 waits behind the answer: for the publisher
+		// because it expects that first, and for anybody if the answer waits for
+		// the log, since a message that outruns its stored identifier would come
+		// a second time after a crash.
+		t.parking = parkNone
+		if p.QoS == 2 {
+			t.parking = parkOwn
+			if t.logged > logged {
+				t.parking = parkAll
+			}
 		}
+		b.routeFor(t, &answer, t.drafted(p))
+		t.parking = parkNone
+		answer.parked, t.parked = t.parked, nil
 	}
+	t.answer(answer, t.logged > logged)
 	return nil
 }
 
-// kept delivers the publisher's own copy before the answer after all, where
-// its session keeps it: the answer promises that. It returns what is left to
-// be delivered.
-func (t *Tick) kept(self *target, d *message.Draft) *target {
-	if self == nil || min(self.qos, d.QoS) == 0 {
-		return self
-	}
-	self.client.mu.Lock()
-	durable := self.client.session.Durable()
-	self.client.mu.Unlock()
-	if !durable {
-		return self
-	}
-	t.deliverTo(self, d)
-	return nil
-}
+// parking says whose QoS 2 deliveries are queued until the answer is out.
+type parking byte
 
-// routeHeld routes a QoS 2 message whose identifier is safe. Its answer waits
-// once more for what the routing changed: that some session keeps the message,
-// or that the identifier of a refused one is free again.
-func (b *Broker) routeHeld(t *Tick, h *held, behind bool) {
-	d := message.From(h.body)
-	h.body = nil
-	logged := t.logged
-	self := t.kept(b.routeFor(t, h, &d), &d)
-	if behind || t.logged > logged {
-		t.holdAnew(h)
-	} else {
-		t.send(h)
-	}
-	if self != nil {
-		t.deliverTo(self, &d)
-	}
-}
+const (
+	parkNone parking = iota
+	parkOwn          // the publisher's
+	parkAll
+)
 
 // routeFor routes a message and puts into its answer what the publisher should
-// hear. What the publisher itself gets of it is left to the caller: it comes
-// behind the answer.
-func (b *Broker) routeFor(t *Tick, answer *held, d *message.Draft) (self *target) {
+// hear.
+func (b *Broker) routeFor(t *Tick, answer *held, d *message.Draft) {
 	if err := b.allowPublish(answer.link, d.Name); err != nil {
 		t.stats.Dropped[DropNotAuthorized]++
 		answer.ack.Code = packet.NotAuthorized
 	} else {
-		answer.ack.Code, self = b.route(t, answer.c, d)
+		answer.ack.Code = b.route(t, answer.c, d)
 	}
 	if answer.t == packet.PUBREC && answer.ack.Code.Failed() {
 		b.refuse2(t, answer)
 	}
-	return self
 }
 
 // refuse2 forgets a QoS 2 message that a 5.0 client hears to be refused. A 3.x
@@ -180,41 +151,40 @@ func (b *Broker) allow(who *Info, topic string) error {
 	return b.o.Access.Access(who, Publish, topic)
 }
 
-// route gives a message to everybody it is for but the publisher itself, and
-// returns what the publisher should hear and the target that it is, if it is
-// one.
-func (b *Broker) route(t *Tick, from *Client, d *message.Draft) (packet.Code, *target) {
+// route gives a message to everybody it is for, and returns what the publisher
+// should hear.
+func (b *Broker) route(t *Tick, from *Client, d *message.Draft) packet.Code {
 	pl := t.plan(d.Name)
 	d.Topic = pl.topic
 	if d.Retain && !b.retain(t, d) {
-		return packet.QuotaExceeded, nil
+		return packet.QuotaExceeded
 	}
-	reached, full, self := t.fanOut(pl, from, d)
+	reached, full := t.fanOut(pl, from, d)
 	switch {
-	case reached > 0 || self != nil:
-		return packet.Success, self
+	case reached > 0:
+		return packet.Success
 	case full > 0: // no success code for a message that was dropped
-		return packet.QuotaExceeded, nil
+		return packet.QuotaExceeded
 	case d.Retain:
-		return packet.Success, nil
+		return packet.Success
 	default:
-		return packet.NoMatchingSubscribers, nil
+		return packet.NoMatchingSubscribers
 	}
 }
 
-// fanOut delivers to all targets of a plan but the publisher. It returns how
-// many got the message, how many had no room for it, and the publisher.
-func (t *Tick) fanOut(pl *plan, from *Client, d *message.Draft) (reached, full int, self *target) {
+// fanOut delivers to all targets of a plan. It returns how many got the
+// message, and how many had no room for it.
+func (t *Tick) fanOut(pl *plan, from *Client, d *message.Draft) (reached, full int) {
 	t.work.Message(d, len(pl.targets)+len(pl.groups) > 1)
 	for i := range pl.targets {
 		to := &pl.targets[i]
-		if to.client == from && from != nil {
-			if self = to; to.noLocal { // [MQTT-3.8.3-3]
-				self = to.own
+		if to.noLocal && to.client == from { // [MQTT-3.8.3-3]
+			if to = to.own; to == nil {
+				continue
 			}
-			continue
 		}
-		switch t.deliverTo(to, d) {
+		r := session.Route{QoS: to.qos, Retain: to.retain && d.Retain, IDs: to.ids, Wait: t.parks(to.client, from)}
+		switch t.deliver(to.client, d, &r) {
 		case session.Sent, session.Queued:
 			reached++
 		case session.DroppedFull:
@@ -227,13 +197,13 @@ func (t *Tick) fanOut(pl *plan, from *Client, d *message.Draft) (reached, full i
 			reached++
 		}
 	}
-	return reached, full, self
+	return reached, full
 }
 
-// deliverTo gives the message to one target.
-func (t *Tick) deliverTo(to *target, d *message.Draft) session.Outcome {
-	r := session.Route{QoS: to.qos, Retain: to.retain && d.Retain, IDs: to.ids}
-	return t.deliver(to.client, d, &r)
+// parks says whether what c gets of the present message waits behind the
+// publisher's answer.
+func (t *Tick) parks(c, from *Client) bool {
+	return t.parking == parkAll || t.parking == parkOwn && c == from
 }
 
 // deliver gives the message to one client and counts what became of it.
@@ -247,6 +217,9 @@ func (t *Tick) deliver(c *Client, d *message.Draft, to *session.Route) session.O
 		return session.DroppedOffline
 	}
 	o := c.session.Deliver(&t.work, d, to)
+	if to.Wait && o == session.Queued {
+		t.parked = append(t.parked, c)
+	}
 	t.shut(c)
 	switch o {
 	case session.Sent:

@@ -298,9 +298,7 @@ func (b *Broker) publishWill(t *Tick, c *Client, m *message.Message) {
 	w := *m
 	w.Arrived = t.now
 	d := message.From(&w)
-	if _, self := b.route(t, c, &d); self != nil {
-		t.deliverTo(self, &d)
-	}
+	b.route(t, c, &d)
 }
 
 // unroute takes a subscription out of the router.

@@ -30,6 +30,8 @@ type Tick struct {
 	planned int // what plans cost
 	rows    []route.Row
 	found   []*message.Message
+	parking parking
+	parked  []*Client // by the present message
 	stats   counts
 	rnd     *rand.Rand
 }
@@ -40,9 +42,9 @@ type held struct {
 	link Link
 	t    packet.Type
 	ack  packet.Ack
-	sub  *packet.Suback   // of SUBACK and UNSUBACK
-	body *message.Message // of PUBREC: the message, to be routed once its identifier is safe
-	anew bool             // held back for the second time
+	sub  *packet.Suback // of SUBACK and UNSUBACK
+
+	parked []*Client // QoS 2 deliveries that wait behind the answer
 }
 
 const (
@@ -120,44 +122,16 @@ func (t *Tick) commit() {
 func (t *Tick) release(batch []held, err error) {
 	for i := range batch {
 		h := &batch[i]
-		behind := t.unhold(h)
-		switch {
-		case err != nil:
-		case h.body != nil:
-			t.b.routeHeld(t, h, behind)
-		case behind:
-			t.holdAnew(h)
-		default:
+		t.open(h.c)
+		h.c.held--
+		if h.ends() && h.c.link == h.link {
+			h.c.ending--
+		}
+		t.shut(h.c)
+		if err == nil {
 			t.send(h)
 		}
 	}
-}
-
-// unhold takes back what hold did. It returns whether h has to stay behind
-// others of its connection that are held anew [MQTT-4.6.0-2], [MQTT-4.6.0-3].
-func (t *Tick) unhold(h *held) (behind bool) {
-	c := h.c
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.held--
-	if h.ends() && c.link == h.link {
-		c.ending--
-	}
-	if h.anew {
-		c.anew--
-		return false
-	}
-	return c.anew > 0
-}
-
-// holdAnew holds an acknowledgement back once more, now for what its message
-// became.
-func (t *Tick) holdAnew(h *held) {
-	h.c.mu.Lock()
-	defer h.c.mu.Unlock()
-	h.c.anew++
-	h.anew = true
-	t.hold(*h)
 }
 
 func (t *Tick) appendAck(h *held) {
@@ -178,10 +152,21 @@ func (t *Tick) answer(h held, durable bool) {
 	case c.link != h.link:
 	case durable || c.held > 0:
 		t.hold(h)
+		h.parked = nil
 	default:
 		t.appendAck(&h)
 	}
 	t.shut(c)
+	t.unpark(&h)
+}
+
+// unpark lets go what waited behind an answer that is out.
+func (t *Tick) unpark(h *held) {
+	for _, c := range h.parked {
+		t.open(c)
+		t.drain(c)
+		t.shut(c)
+	}
 }
 
 // hold keeps an acknowledgement until the tick's records are safe. The caller
@@ -214,6 +199,7 @@ func (t *Tick) send(h *held) {
 		t.appendAck(h)
 	}
 	t.shut(h.c)
+	t.unpark(h)
 }
 
 // flush writes a client's pending bytes. Whoever is writing to a client takes

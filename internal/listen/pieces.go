@@ -8,38 +8,26 @@ import "github.com/fantail-mqtt/fantail/packet"
 // they have already: short ones they take from what they have.
 const largePacket = 4 << 10
 
-// packets yields the MQTT packets of b, which holds whole ones.
-func packets(b []byte) func(yield func([]byte) bool) {
-	return func(yield func([]byte) bool) {
-		for len(b) > 0 {
-			_, n, err := packet.Split(b, packet.MaxLength+5)
-			if n == 0 || err != nil {
-				n = len(b) // cannot be: they are our own
-			}
-			if !yield(b[:n]) {
-				return
-			}
-			b = b[n:]
-		}
+// firstPacket is the size of the first MQTT packet of b, which holds whole
+// ones.
+func firstPacket(b []byte) int {
+	_, n, err := packet.Split(b, packet.MaxLength+5)
+	if n == 0 || err != nil {
+		return len(b) // cannot be: they are our own
 	}
+	return n
 }
 
-// pieces yields b in pieces of whole packets, of which a large one is always
-// the first of its piece.
-func pieces(b []byte) func(yield func([]byte) bool) {
-	return func(yield func([]byte) bool) {
-		end := 0
-		for p := range packets(b) {
-			if len(p) > largePacket && end > 0 {
-				if !yield(b[:end]) {
-					return
-				}
-				b, end = b[end:], 0
-			}
-			end += len(p)
+// piece is the size of the first piece of b: whole packets, of which a large
+// one is always the first of its piece.
+func piece(b []byte) int {
+	end := firstPacket(b)
+	for end < len(b) {
+		n := firstPacket(b[end:])
+		if n > largePacket {
+			break
 		}
-		if end > 0 {
-			yield(b[:end])
-		}
+		end += n
 	}
+	return end
 }

@@ -173,8 +173,10 @@ func (s *secure) records(b []byte) {
 		_, _ = s.tls.Write(b) // fails only after Finish
 		return
 	}
-	for piece := range pieces(b) {
-		_, _ = s.tls.Write(piece)
+	for len(b) > 0 {
+		n := piece(b)
+		_, _ = s.tls.Write(b[:n])
+		b = b[n:]
 	}
 }
 

@@ -175,7 +175,8 @@ func (w *webSocket) Write(b []byte) bool {
 	w.writing.Lock()
 	defer w.writing.Unlock()
 	frames, _ := w.buffers.frames.Get().(*[]byte)
-	flushed := w.lower.Write(w.gather(frames, b))
+	*frames = w.gather((*frames)[:0], b)
+	flushed := w.lower.Write(*frames)
 	if cap(*frames) <= maxKept {
 		w.buffers.frames.Put(frames)
 	}
@@ -183,19 +184,21 @@ func (w *webSocket) Write(b []byte) bool {
 	return flushed
 }
 
-// gather puts packets into frames and returns those that are still to be
-// written: it has written all up to a large one. The caller holds w.writing.
-func (w *webSocket) gather(frames *[]byte, b []byte) []byte {
-	*frames = (*frames)[:0]
+// gather puts packets into frames, appended to frames, and returns those that
+// are still to be written: it has written all up to a large packet. The caller
+// holds w.writing.
+func (w *webSocket) gather(frames, b []byte) []byte {
 	_, secured := w.lower.(*secure)
-	for p := range packets(b) {
-		if secured && len(p) > largePacket && len(*frames) > 0 {
-			w.owed = !w.lower.Write(*frames) || w.owed
-			*frames = (*frames)[:0]
+	for len(b) > 0 {
+		n := firstPacket(b)
+		if secured && n > largePacket && len(frames) > 0 {
+			w.owed = !w.lower.Write(frames) || w.owed
+			frames = frames[:0]
 		}
-		*frames = append(appendHeader(*frames, ws.OpBinary, len(p)), p...)
+		frames = append(appendHeader(frames, ws.OpBinary, n), b[:n]...)
+		b = b[n:]
 	}
-	return *frames
+	return frames
 }
 
 func (w *webSocket) Finish(b []byte, err error) {
@@ -203,7 +206,7 @@ func (w *webSocket) Finish(b []byte, err error) {
 	w.writing.Lock()
 	var frames []byte
 	if len(b) > 0 {
-		frames = w.gather(&frames, b)
+		frames = w.gather(nil, b)
 	}
 	w.lower.Finish(append(frames, closeFrame(ws.StatusNormalClosure)...), err)
 	w.writing.Unlock()

@@ -12,6 +12,7 @@ type Route struct {
 	Retain bool     // the RETAIN flag to send
 	IDs    []uint32 // subscription identifiers
 	Shared string   // the shared subscription, or ""
+	Wait   bool     // with QoS 2: not before Drain is called
 }
 
 // Outcome says what became of a delivery.
@@ -38,7 +39,7 @@ func (s *Session) Deliver(w *Work, d *message.Draft, to *Route) Outcome {
 		return DroppedOffline
 	}
 	o := s.outgoing()
-	if s.online && o.queued() == 0 && s.room(w) {
+	if s.online && o.queued() == 0 && s.room(w) && !(to.Wait && qos == 2) {
 		return s.send(w, d, to, qos)
 	}
 	if o.queued() >= w.Limits.QueueMessages || o.bytes >= w.Limits.QueueBytes {

@@ -29,7 +29,9 @@ func startBroker(ctx context.Context) (addr string, stop func(), err error) {
 	go func() { ended <- b.Run(ctx) }() // ends with stop, which waits for it
 	stop = func() {
 		cancel()
-		<-ended // a run that ends is all that is asked for
+		if err := <-ended; err != nil {
+			slog.Error("the broker did not end well", slog.Any("err", err))
+		}
 	}
 	select {
 	case <-b.Ready():
