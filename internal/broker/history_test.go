@@ -247,6 +247,7 @@ func (d *device) answered(f packet.Frame) error {
 			delete(d.open, id)
 			delete(d.inbound, id)
 		}
+	default:
 	}
 	return nil
 }
