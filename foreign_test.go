@@ -60,7 +60,7 @@ func TestPahoGolang(t *testing.T) {
 				p := receive(t, got)
 				if p.Topic != topic || p.Payload[0] != qos || p.Properties.ContentType != "bytes" ||
 					p.Properties.SubscriptionIdentifier == nil || *p.Properties.SubscriptionIdentifier != id {
-					t.Errorf("%v came", p)
+					t.Errorf("%v with %v came, want %s with %d", p, p.Payload, topic, qos)
 				}
 			}
 		}
