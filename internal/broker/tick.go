@@ -27,9 +27,9 @@ type Tick struct {
 	later   []func(*Tick)
 
 	plans   map[string]*plan
-	planned int // what plans cost
 	rows    []route.Row
 	found   []*message.Message
+	planned int // what plans cost
 	parking parking
 	parked  []*Client // by the present message
 	stats   counts
