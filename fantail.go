@@ -288,11 +288,11 @@ func (b *Broker) Close() {
 		for _, w := range web {
 			w.Close()
 		}
-		if b.conns != nil {
-			b.conns.Close()
-		}
 		if group != nil {
 			group.Close()
+		}
+		if b.conns != nil { // no loop begins an authentication any more
+			b.conns.Close()
 		}
 		b.broker.Close()
 		b.wheel.Close()

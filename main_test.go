@@ -28,6 +28,15 @@ func everywhere(t *testing.T, f func(t *testing.T, transport string)) {
 	}
 }
 
+// atOnce is everywhere for tests that mostly wait: they do so together.
+func atOnce(t *testing.T, f func(t *testing.T, transport string)) {
+	t.Parallel()
+	everywhere(t, func(t *testing.T, transport string) {
+		t.Parallel()
+		f(t, transport)
+	})
+}
+
 // server is a broker that runs until the test ends.
 type server struct {
 	*fantail.Broker

@@ -78,7 +78,7 @@ func TestRetainHandling(t *testing.T) {
 }
 
 func TestRetainedMessageExpiresWithoutASubscriber(t *testing.T) {
-	everywhere(t, func(t *testing.T, transport string) {
+	atOnce(t, func(t *testing.T, transport string) {
 		s := serve(t, transport, fantail.Config{}, nil)
 		pub := s.device(t, "pub", nil)
 		pub.publish(packet.Publish{Topic: []byte("k/short"), Payload: []byte("x"), QoS: 1, Retain: true, Expiry: 1, HasExpiry: true})

@@ -153,7 +153,7 @@ func TestReloadReadsCertificatesAnew(t *testing.T) {
 }
 
 func TestTheEndOfRunSendsClientsAway(t *testing.T) {
-	everywhere(t, func(t *testing.T, transport string) {
+	atOnce(t, func(t *testing.T, transport string) {
 		s := serve(t, transport, fantail.Config{}, nil)
 		sub := s.device(t, "sub", nil).to("a", 0)
 		five, old, nobody := s.device(t, "five", nil), s.old(t, "old"), s.dial(t)
@@ -179,7 +179,7 @@ func TestTheEndOfRunSendsClientsAway(t *testing.T) {
 }
 
 func TestTheEndOfRunNamesAnotherServer(t *testing.T) {
-	everywhere(t, func(t *testing.T, transport string) {
+	atOnce(t, func(t *testing.T, transport string) {
 		s := serve(t, transport, fantail.Config{ServerReference: "other:1883"}, nil)
 		w := s.device(t, "five", nil)
 		s.stop()
@@ -192,7 +192,7 @@ func TestTheEndOfRunNamesAnotherServer(t *testing.T) {
 
 // What waits for a client that reads is sent before it goes.
 func TestTheEndOfRunSendsWhatIsPending(t *testing.T) {
-	everywhere(t, func(t *testing.T, transport string) {
+	atOnce(t, func(t *testing.T, transport string) {
 		s := serve(t, transport, fantail.Config{Limits: fantail.Limits{PendingBytes: 32 << 20, Packet: 2 << 20}}, nil)
 		sub := s.device(t, "sub", nil).to("a", 0)
 		pub := s.device(t, "pub", nil)

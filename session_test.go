@@ -69,7 +69,7 @@ func TestQueueIsBounded(t *testing.T) {
 }
 
 func TestSessionExpires(t *testing.T) {
-	everywhere(t, func(t *testing.T, transport string) {
+	atOnce(t, func(t *testing.T, transport string) {
 		s := serve(t, transport, fantail.Config{}, nil)
 		short := func(c *packet.Connect) { c.SessionExpiry, c.HasSessionExpiry = 1, true }
 		s.device(t, "sub", short).to("a", 1).lose()
@@ -101,7 +101,7 @@ func TestSessionExpiryOfDisconnect(t *testing.T) {
 }
 
 func TestMessageExpiresInTheQueue(t *testing.T) {
-	everywhere(t, func(t *testing.T, transport string) {
+	atOnce(t, func(t *testing.T, transport string) {
 		s := serve(t, transport, fantail.Config{}, nil)
 		s.device(t, "sub", lasting).to("a", 1).lose()
 		pub := s.device(t, "pub", nil)
@@ -134,7 +134,7 @@ func TestServerKeepAlive(t *testing.T) {
 }
 
 func TestKeepAliveEnds(t *testing.T) {
-	everywhere(t, func(t *testing.T, transport string) {
+	atOnce(t, func(t *testing.T, transport string) {
 		s := serve(t, transport, fantail.Config{}, nil)
 		start := time.Now()
 		five := s.device(t, "five", func(c *packet.Connect) { c.KeepAlive = 1 })

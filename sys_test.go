@@ -11,7 +11,7 @@ import (
 )
 
 func TestSysComesToSubscribersOnly(t *testing.T) {
-	everywhere(t, func(t *testing.T, transport string) {
+	atOnce(t, func(t *testing.T, transport string) {
 		s := serve(t, transport, fantail.Config{SysInterval: time.Second}, func(b *fantail.Broker) { b.UseVersion("1.2.3") })
 		all := s.device(t, "all", nil).to("#", 0) // [MQTT-4.7.2-1]
 		sub := s.device(t, "sub", nil)

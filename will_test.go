@@ -52,7 +52,7 @@ func TestWillIsRetained(t *testing.T) {
 }
 
 func TestWillWaitsForItsDelay(t *testing.T) {
-	everywhere(t, func(t *testing.T, transport string) {
+	atOnce(t, func(t *testing.T, transport string) {
 		s := serve(t, transport, fantail.Config{}, nil)
 		sub := s.device(t, "sub", nil).to("will/#", 1)
 		s.leaving(t, "a", packet.Will{Delay: 1}, 1000, true).lose()
@@ -62,7 +62,7 @@ func TestWillWaitsForItsDelay(t *testing.T) {
 }
 
 func TestWillIsCancelledByReconnecting(t *testing.T) {
-	everywhere(t, func(t *testing.T, transport string) {
+	atOnce(t, func(t *testing.T, transport string) {
 		s := serve(t, transport, fantail.Config{}, nil)
 		sub := s.device(t, "sub", nil).to("will/#", 1)
 		s.leaving(t, "a", packet.Will{Delay: 1}, 1000, true).lose()
@@ -79,7 +79,7 @@ func TestWillIsCancelledByReconnecting(t *testing.T) {
 }
 
 func TestWillComesWithTheEndOfTheSession(t *testing.T) {
-	everywhere(t, func(t *testing.T, transport string) {
+	atOnce(t, func(t *testing.T, transport string) {
 		s := serve(t, transport, fantail.Config{}, nil)
 		sub := s.device(t, "sub", nil).to("will/#", 1)
 		s.leaving(t, "a", packet.Will{Delay: 1000}, 1, true).lose() // [MQTT-3.1.2-8]

@@ -210,15 +210,20 @@ func (b *Broker) do(f func(t *Tick)) {
 type table struct {
 	mu      sync.RWMutex // guards the rest
 	clients []*Client
-	free    []route.Handle
+	free    []route.Handle // in the order in which they came free
 }
+
+// resting is how many handles come free before one is used again. Between
+// matching a handle and resolving it a loop holds no lock: were it used again at
+// once, a client could get a message that it did not subscribe to.
+const resting = 1024
 
 func (t *table) add(c *Client) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if n := len(t.free); n > 0 {
-		c.handle = t.free[n-1]
-		t.free = t.free[:n-1]
+	if len(t.free) >= resting {
+		c.handle = t.free[0]
+		t.free = t.free[1:]
 		t.clients[c.handle] = c
 		return
 	}

@@ -111,6 +111,7 @@ func (a *actor) acknowledge() error {
 				answer = packet.PUBREL
 			}
 			err = a.b.Acknowledge(a.t, a.c, a.link, answer, &packet.Ack{ID: uint16(f.Body[0])<<8 | uint16(f.Body[1])})
+		default:
 		}
 		if err != nil {
 			return err

@@ -307,10 +307,12 @@ func (d *device) work(s step) error {
 	before, _ := d.h.log.size()
 	var err error
 	var answer due
-	d.h.tick(func(t *Tick) { answer, err = d.packet(t, s) })
-	if after, _ := d.h.log.size(); after > before {
-		answer.safe = after
-	}
+	d.h.tick(func(t *Tick) {
+		answer, err = d.packet(t, s)
+		if after, _ := d.h.log.size(); after > before {
+			answer.safe = after
+		}
+	})
 	if answer.t != 0 {
 		d.due = append(d.due, answer)
 	}

@@ -51,8 +51,8 @@ func newWorld(setup func(*Options)) *world {
 }
 
 func (w *world) close() {
-	w.server.Close()
 	w.group.Close()
+	w.server.Close()
 	w.broker.Close()
 	w.wheel.Close()
 }

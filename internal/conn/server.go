@@ -108,7 +108,8 @@ func NewServer(o Options) *Server {
 	return s
 }
 
-// Close gives up authentications under way.
+// Close gives up authentications under way. No connection may begin one any
+// more: the loops have ended.
 func (s *Server) Close() {
 	s.stop()
 	s.done.Wait()
