@@ -42,7 +42,7 @@ func (b *Broker) start() error {
 		o.Exchange = func(method string) (conn.Exchange, error) { return gate.users.Begin(method) }
 	}
 	if b.authenticator != nil {
-		o.Authenticator, o.Quick = b.authenticator, nil
+		o.Authenticator, o.Quick, o.Exchange = b.authenticator, nil, nil
 	}
 	b.conns = conn.NewServer(o)
 	if b.group, err = b.newGroup(); err != nil {

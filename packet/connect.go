@@ -1,6 +1,9 @@
 package packet
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"strconv"
+)
 
 // Connect is a CONNECT (5.0, section 3.1).
 type Connect struct {
@@ -71,10 +74,10 @@ func ParseConnect(body []byte) (*Connect, error) {
 	}
 	c := &Connect{Version: Version(level)}
 	if name != "MQTT" && name != "MQIsdp" { // [MQTT-3.1.2-1]
-		return c, refuse(UnsupportedProtocolVersion, "protocol name is not MQTT")
+		return c, refuse(UnsupportedProtocolVersion, "the protocol name is "+quoted(name)+", not MQTT")
 	}
 	if (name == "MQTT") != (c.Version == V311 || c.Version == V5) || (name == "MQIsdp") != (c.Version == V31) {
-		return c, refuse(UnsupportedProtocolVersion, "protocol level is not 3 (MQIsdp), 4 or 5 (MQTT)")
+		return c, refuse(UnsupportedProtocolVersion, "the protocol is "+name+" level "+strconv.Itoa(int(level))+", not MQTT 4 (3.1.1), MQTT 5 or MQIsdp 3 (3.1)")
 	}
 	flags := r.byte()
 	c.KeepAlive = r.uint16()
@@ -100,6 +103,9 @@ func ParseConnect(body []byte) (*Connect, error) {
 	}
 	return c, r.err
 }
+
+// quoted is a name of the peer's, short enough for a log line.
+func quoted(name string) string { return strconv.Quote(name[:min(len(name), 32)]) }
 
 func checkConnectFlags(flags byte, v Version) error {
 	if flags&connectReserved != 0 && v != V31 { // [MQTT-3.1.2-3]

@@ -30,7 +30,7 @@ type Server struct {
 func Open(address string, o Options) (*Server, error) {
 	ln, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("http://%s: %w: choose another address with --listen http://…", address, err)
+		return nil, fmt.Errorf("http://%s: %w: choose another address for the http listener, in the file or with --listen", address, err)
 	}
 	s := &Server{ln: ln, done: make(chan struct{})}
 	s.http.Handler = handler(o)

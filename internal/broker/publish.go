@@ -258,7 +258,7 @@ func (b *Broker) Acknowledge(t *Tick, c *Client, link Link, typ packet.Type, a *
 	default:
 		code = c.session.Pubrel(&t.work, a)
 	}
-	t.countDrops()
+	t.countDrained()
 	walking := len(c.walks) > 0
 	t.shut(c)
 	if typ == packet.PUBREL {
@@ -270,9 +270,12 @@ func (b *Broker) Acknowledge(t *Tick, c *Client, link Link, typ packet.Type, a *
 	return err
 }
 
-// countDrops counts what a drain has dropped.
-func (t *Tick) countDrops() {
+// countDrained counts what a drain has sent and dropped.
+func (t *Tick) countDrained() {
+	for qos, n := range t.work.Drained {
+		t.stats.PublishSent[qos] += uint64(n)
+	}
 	t.stats.Dropped[DropExpired] += uint64(t.work.Expired)
 	t.stats.Dropped[DropTooLarge] += uint64(t.work.TooLarge)
-	t.work.Expired, t.work.TooLarge = 0, 0
+	t.work.Drained, t.work.Expired, t.work.TooLarge = [3]int{}, 0, 0
 }

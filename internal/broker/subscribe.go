@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"log/slog"
+
 	"github.com/fantail-mqtt/fantail/internal/record"
 	"github.com/fantail-mqtt/fantail/internal/route"
 	"github.com/fantail-mqtt/fantail/internal/session"
@@ -37,11 +39,11 @@ func (b *Broker) subscribe(t *Tick, c *Client, link Link, s *packet.Subscription
 	limits := b.limits.Load()
 	f, err := topic.ParseFilter(s.Filter, 0)
 	if err != nil { // ill-formed: [MQTT-4.7.1-1], [MQTT-4.8.2-1]
-		t.stats.SubscriptionsRefused++
+		b.refusedFilter(t, c, s.Filter, err.Error())
 		return 0, nil, packet.Refuse(packet.TopicFilterInvalid, err.Error())
 	}
 	if topic.Levels(f.Path) > limits.TopicLevels {
-		t.stats.SubscriptionsRefused++
+		b.refusedFilter(t, c, s.Filter, "it has more levels than limits.topic_levels")
 		return packet.TopicFilterInvalid, nil, nil
 	}
 	if s.NoLocal && f.IsShared() { // [MQTT-3.8.3-4]
@@ -49,7 +51,7 @@ func (b *Broker) subscribe(t *Tick, c *Client, link Link, s *packet.Subscription
 	}
 	if b.o.Access != nil {
 		if err := b.o.Access.Access(link.Info(), Subscribe, s.Filter); err != nil {
-			t.stats.SubscriptionsRefused++
+			b.refusedFilter(t, c, s.Filter, err.Error())
 			return packet.NotAuthorized, nil, nil
 		}
 	}
@@ -59,7 +61,7 @@ func (b *Broker) subscribe(t *Tick, c *Client, link Link, s *packet.Subscription
 		return 0, nil, ErrTakenOver
 	}
 	if !c.session.Subscribed(s.Filter) && c.overLimit(limits, f) {
-		t.stats.SubscriptionsRefused++
+		b.refusedFilter(t, c, s.Filter, "the client has as many subscriptions as limits.subscriptions and limits.wildcard_subscriptions allow")
 		return packet.QuotaExceeded, nil, nil
 	}
 	existed := b.add(t, c, f, session.Subscription{Subscription: *s, ID: id})
@@ -67,6 +69,12 @@ func (b *Broker) subscribe(t *Tick, c *Client, link Link, s *packet.Subscription
 		return packet.Code(s.QoS), nil, nil
 	}
 	return packet.Code(s.QoS), &walk{subscription: s.Filter, filter: f.Path, qos: s.QoS, id: id, cursor: b.retained.Iterate(f.Path)}, nil
+}
+
+// refusedFilter counts and logs a topic filter that is refused.
+func (b *Broker) refusedFilter(t *Tick, c *Client, filter, why string) {
+	t.stats.SubscriptionsRefused++
+	b.o.Logger.Info("subscription refused", slog.String("client", c.ID), slog.String("filter", filter), slog.String("why", why))
 }
 
 // overLimit says whether one more subscription is too many. The caller holds

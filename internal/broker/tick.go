@@ -292,7 +292,7 @@ func (b *Broker) KickAll(why *packet.Refusal) {
 // drain lets the session send what waits. The caller has opened c.
 func (t *Tick) drain(c *Client) {
 	c.session.Drain(&t.work)
-	t.countDrops()
+	t.countDrained()
 }
 
 // Pending is how many encoded bytes wait until the client reads: while there

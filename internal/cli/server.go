@@ -39,7 +39,7 @@ func serverCommand(e *env) *cobra.Command {
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&s.file, "config", "", "read the configuration from `FILE`")
-	f.StringVar(&s.data, "data", "", "keep durable state in `DIR`")
+	f.StringVar(&s.data, "data", "", "`DIR` belongs to this broker alone")
 	f.StringArrayVar(&s.listen, "listen", nil, "serve `URL` in place of all configured addresses; may be repeated")
 	f.StringVar(&s.durability, "durability", "", "`fsync|memory`: what an acknowledgement promises")
 	f.StringVar(&s.level, "log-level", "", "log from this `LEVEL` on: debug, info, warn or error")
@@ -159,5 +159,5 @@ func (s *serverFlags) reload(b *running, log *slog.Logger) {
 		log.Error("configuration not reloaded", slog.Any("err", err))
 		return
 	}
-	log.Info("configuration reloaded")
+	log.Info("limits and certificates reloaded")
 }

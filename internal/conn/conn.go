@@ -194,7 +194,7 @@ func (c *Conn) disconnect(t *broker.Tick, body []byte) error {
 	if d.Code != packet.Success {
 		e.Reason = "the client disconnected: " + d.Code.String()
 	}
-	c.end(t, "client_disconnect", e, nil)
+	c.end(t, "client_disconnect", e, "")
 	c.sock.Finish(nil, io.EOF)
 	return nil
 }
@@ -210,7 +210,7 @@ func (c *Conn) fail(t *broker.Tick, err error) {
 		return
 	}
 	r := asRefusal(err)
-	out := c.end(t, name(r.Code), broker.Ending{Reason: r.Error()}, r)
+	out := c.end(t, name(r.Code), broker.Ending{Reason: r.Error()}, r.Why)
 	c.sock.Finish(c.goodbye(out, r), r)
 }
 
@@ -228,15 +228,15 @@ func (c *Conn) goodbye(out []byte, r *packet.Refusal) []byte {
 
 // end takes the client off the connection. It returns what was waiting to be
 // written.
-func (c *Conn) end(t *broker.Tick, reason string, e broker.Ending, r *packet.Refusal) []byte {
+func (c *Conn) end(t *broker.Tick, reason string, e broker.Ending, why string) []byte {
 	c.state = over
 	c.server.o.Wheel.Stop(&c.timer)
 	c.server.o.Broker.Stats().Closed.Add(reason)
 	attrs := []any{
 		slog.String("client", c.info.ClientID), slog.String("addr", c.info.Addr.String()), slog.String("reason", reason),
 	}
-	if r != nil {
-		attrs = append(attrs, slog.String("why", r.Why))
+	if why != "" {
+		attrs = append(attrs, slog.String("why", why))
 	}
 	c.server.o.Logger.Info("client gone", attrs...)
 	return c.server.o.Broker.Disconnect(t, c.client, c, e)
@@ -259,7 +259,7 @@ func (c *Conn) gone(l loop.Local, err error) {
 	case over:
 	case up:
 		reason, why := c.ending(err)
-		c.end(tick(l), reason, broker.Ending{Reason: why}, nil)
+		c.end(tick(l), reason, broker.Ending{Reason: why}, why)
 	default:
 		c.state = over
 		c.server.o.Wheel.Stop(&c.timer)
@@ -273,7 +273,13 @@ func (c *Conn) ending(err error) (reason, why string) {
 	if r := c.kicked.Load(); r != nil {
 		return name(r.Code), r.Error()
 	}
+	var fault interface { // of a layer below
+		error
+		Counter() string
+	}
 	switch {
+	case errors.As(err, &fault):
+		return fault.Counter(), fault.Error()
 	case errors.Is(err, io.EOF):
 		return "peer_closed", "the client closed the connection without DISCONNECT"
 	case errors.Is(err, loop.ErrGroupClosed):

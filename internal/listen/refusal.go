@@ -33,3 +33,6 @@ type Fault struct {
 }
 
 func (f *Fault) Error() string { return f.Detail }
+
+// Counter is the reason under which the end of a client's connection counts.
+func (f *Fault) Counter() string { return f.Reason }

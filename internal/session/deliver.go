@@ -109,6 +109,7 @@ func (s *Session) Drain(w *Work) {
 			s.change(w, Change{Kind: Finish, Item: Item{Seq: it.Seq}})
 			continue
 		}
+		w.Drained[it.QoS]++
 		s.change(w, Change{Kind: Send, Item: Item{Seq: it.Seq, ID: it.ID}})
 		if !s.Durable() && it.Shared == "" {
 			it.Message = nil

@@ -16,8 +16,9 @@ type Work struct {
 	// it. A packet that depends on one waits until the change is safe.
 	Changes []Change
 
-	Expired  int // messages dropped because their expiry interval had passed
-	TooLarge int // messages dropped for the client's Maximum Packet Size
+	Drained  [3]int // messages sent by Drain for the first time, by QoS
+	Expired  int    // messages dropped because their expiry interval had passed
+	TooLarge int    // messages dropped for the client's Maximum Packet Size
 
 	pub    packet.Publish // for encoding
 	name   []byte
