@@ -89,6 +89,7 @@ func (a *actor) connect() {
 	if a.rnd.IntN(2) == 0 {
 		r.Will = &packet.Will{Topic: "a/b", Payload: []byte("will"), QoS: 1, Delay: uint32(a.rnd.IntN(2) * 1000)}
 	}
+	a.b.Admit(0)
 	a.c = a.b.Connect(a.t, a.link, r)
 }
 

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"log/slog"
+	"sync/atomic"
 
 	"github.com/fantail-mqtt/fantail/internal/record"
 	"github.com/fantail-mqtt/fantail/internal/session"
@@ -17,6 +18,26 @@ type Connect struct {
 	Terms      session.Terms
 	Will       *packet.Will
 	Connack    packet.Connack // what to answer; Connect fills in the session
+}
+
+// Admit counts one more connected client, for a Connect that has to follow. It
+// says no if there are as many as most already; 0 is no bound.
+func (b *Broker) Admit(most int64) bool {
+	now := b.stats.Connected.Load()
+	for most == 0 || now < most {
+		if b.stats.Connected.CompareAndSwap(now, now+1) {
+			raise(&b.stats.MaxClients, now+1)
+			return true
+		}
+		now = b.stats.Connected.Load()
+	}
+	return false
+}
+
+// raise makes v at least n.
+func raise(v *atomic.Int64, n int64) {
+	for old := v.Load(); n > old && !v.CompareAndSwap(old, n); old = v.Load() {
+	}
 }
 
 // Connect opens a connection on the client's session, or on a new one, and
@@ -47,7 +68,6 @@ func (b *Broker) Connect(t *Tick, link Link, r *Connect) *Client {
 		b.stats.Sessions.Add(1)
 	}
 	s.mu.Unlock()
-	b.stats.Connected.Add(1)
 	b.finishLeaving(t, old, &left)
 	if left.link != nil {
 		b.takenOver(c, left.link.Info(), r.Info)

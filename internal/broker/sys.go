@@ -210,9 +210,6 @@ type presence struct {
 
 // announce publishes a presence event, if anybody could have subscribed to it.
 func (b *Broker) announce(t *Tick, who *Info, event, reason string) {
-	if now := b.stats.Connected.Load(); now > b.stats.MaxClients.Load() {
-		b.stats.MaxClients.Store(now)
-	}
 	if b.sys.subscribers.Load() == 0 {
 		return
 	}

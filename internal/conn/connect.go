@@ -44,6 +44,11 @@ func (s *Server) room() error {
 	if most == 0 || s.o.Broker.Stats().Connected.Load() < most {
 		return nil
 	}
+	return s.full()
+}
+
+// full is the refusal for want of room.
+func (s *Server) full() error {
 	if s.o.ServerReference != "" {
 		return packet.Refuse(packet.UseAnotherServer, "the server has as many connections as it may")
 	}
@@ -148,9 +153,6 @@ func (a *Advice) Unwrap() error { return a.Refusal }
 // authentication.
 func (c *Conn) accept(t *broker.Tick, p *packet.Connect, final []byte) error {
 	s := c.server
-	if err := s.room(); err != nil { // others came while somebody decided about this one
-		return err
-	}
 	r := &broker.Connect{Info: &c.info, CleanStart: p.CleanStart, Will: p.Will, Terms: c.terms(p)}
 	if p.Version == packet.V5 {
 		c.offer(r, p, final)
@@ -166,6 +168,9 @@ func (c *Conn) accept(t *broker.Tick, p *packet.Connect, final []byte) error {
 	}
 	if err := fit(&r.Connack, p); err != nil {
 		return err
+	}
+	if !s.o.Broker.Admit(s.limits.Load().Connections) { // others came while somebody decided about this one
+		return s.full()
 	}
 	c.expiry = r.Terms.Expiry
 	c.info.Expiry = r.Terms.Expiry

@@ -2,6 +2,7 @@ package listen
 
 import (
 	"bytes"
+	"math"
 	"testing"
 
 	"github.com/gobwas/ws"
@@ -26,15 +27,18 @@ func TestFramesAllocateNothing(t *testing.T) {
 	w.handler = &sink{}
 	frame := ws.MustCompileFrame(ws.MaskFrame(ws.NewBinaryFrame(make([]byte, 300))))
 	in, out := bytes.Repeat(frame, 5), make([]byte, 300)
-	allocs := testing.AllocsPerRun(1000, func() {
-		if n := w.Data(nil, in); n != len(in) {
-			t.Fatalf("took %d bytes of %d", n, len(in))
-		}
-		if !w.Write(out) {
-			t.Fatal("not written")
-		}
-	})
-	if allocs >= 1 {
+	allocs := math.Inf(1)
+	for range 100 { // the fewest, for a pool loses some of what it is given on purpose under the race detector
+		allocs = min(allocs, testing.AllocsPerRun(1, func() {
+			if n := w.Data(nil, in); n != len(in) {
+				t.Fatalf("took %d bytes of %d", n, len(in))
+			}
+			if !w.Write(out) {
+				t.Fatal("not written")
+			}
+		}))
+	}
+	if allocs > 0 {
 		t.Errorf("%v allocations", allocs)
 	}
 }

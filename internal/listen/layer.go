@@ -64,12 +64,14 @@ func (y *layer) unblocked() bool {
 type buffers struct {
 	plaintexts sync.Pool // *[maxRecord]byte
 	frames     sync.Pool // *[]byte
+	records    sync.Pool // *[]byte
 }
 
 func newBuffers() *buffers {
 	return &buffers{
 		plaintexts: sync.Pool{New: func() any { return new([maxRecord]byte) }},
 		frames:     sync.Pool{New: func() any { return new([]byte) }},
+		records:    sync.Pool{New: func() any { return new([]byte) }},
 	}
 }
 

@@ -3,7 +3,6 @@ package listen
 import (
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/fantail-mqtt/fantail/internal/loop"
@@ -19,7 +18,9 @@ type pipe struct {
 	early []byte // what came during the handshake and is not part of it
 	now   []byte // what the loop gives just now
 
-	blocked atomic.Bool // set by a write that did not leave at once
+	mu        sync.Mutex // held for a write to raw, so that records keep their order; guards the rest
+	gathered  []byte     // what waits for leave
+	gathering bool
 }
 
 // again is what Read says when nothing is there: a net.Error that is temporary,
@@ -51,10 +52,31 @@ func (p *pipe) Read(b []byte) (int, error) {
 }
 
 func (p *pipe) Write(b []byte) (int, error) {
-	if !p.raw.Write(b) {
-		p.blocked.Store(true)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.gathering {
+		p.gathered = append(p.gathered, b...)
+	} else {
+		p.raw.Write(b)
 	}
 	return len(b), nil
+}
+
+// gather keeps what is written from now on in buf.
+func (p *pipe) gather(buf []byte) {
+	p.mu.Lock()
+	p.gathered, p.gathering = buf[:0], true
+	p.mu.Unlock()
+}
+
+// leave writes what was gathered at once, and says whether all left. The buffer
+// is the caller's again.
+func (p *pipe) leave() (buf []byte, flushed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	buf = p.gathered
+	p.gathered, p.gathering = nil, false
+	return buf, p.raw.Write(buf)
 }
 
 func (p *pipe) Close() error                     { return nil } // the layer closes

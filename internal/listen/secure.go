@@ -160,24 +160,30 @@ func (s *secure) Closed(l loop.Local, err error) {
 func (s *secure) Write(b []byte) bool {
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	s.pipe.blocked.Store(false)
-	s.records(b)
-	flushed := !s.pipe.blocked.Load()
+	flushed := s.records(b)
 	s.owed = s.owed || !flushed
 	return flushed
 }
 
-// records encrypts b. A large MQTT packet begins a record of its own.
-func (s *secure) records(b []byte) {
-	if !s.packets {
-		_, _ = s.tls.Write(b) // fails only after Finish
-		return
-	}
+// records encrypts b and writes it at once; it says whether all left. A large
+// MQTT packet begins a record of its own.
+func (s *secure) records(b []byte) bool {
+	records, _ := s.buffers.records.Get().(*[]byte)
+	s.pipe.gather(*records)
 	for len(b) > 0 {
-		n := piece(b)
-		_, _ = s.tls.Write(b[:n])
+		n := len(b)
+		if s.packets {
+			n = piece(b)
+		}
+		_, _ = s.tls.Write(b[:n]) // fails only after Finish
 		b = b[n:]
 	}
+	buf, flushed := s.pipe.leave()
+	if cap(buf) <= maxKept {
+		*records = buf
+		s.buffers.records.Put(records)
+	}
+	return flushed
 }
 
 func (s *secure) Finish(b []byte, err error) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/fantail-mqtt/fantail/internal/config"
 	"github.com/fantail-mqtt/fantail/internal/loop"
+	"github.com/fantail-mqtt/fantail/packet"
 )
 
 func mustURL(text string) *url.URL {
@@ -33,6 +34,11 @@ func stream(size int) []byte {
 	}
 	b[0] = connectByte
 	return b
+}
+
+// publish is a packet with a payload of that size.
+func publish(size int) []byte {
+	return packet.AppendPublish(nil, &packet.Publish{Topic: []byte("t"), Payload: make([]byte, size)}, packet.V311)
 }
 
 func TestEchoInOddPieces(t *testing.T) {
@@ -125,14 +131,14 @@ func TestAPeerThatDoesNotReadIsToldOfByWrite(t *testing.T) {
 		nc, p := w.begin(w.openAs(scheme))
 		settled(t, p.conn) // what the upgrade and the handshake wrote has left
 		settled(t, p.conn)
-		const size = 16 << 20
-		if p.conn.Write(make([]byte, size)) {
+		large := publish(16 << 20)
+		if p.conn.Write(large) {
 			t.Fatal("16 MiB left for a peer that does not read")
 		}
 		if len(p.writable) > 0 {
 			t.Fatal("writable before the peer read")
 		}
-		if _, err := io.CopyN(io.Discard, nc, size); err != nil {
+		if _, err := io.CopyN(io.Discard, nc, int64(len(large))); err != nil {
 			t.Fatal(err)
 		}
 		receive(t, p.writable)

@@ -143,7 +143,7 @@ func TestAFloodOfPingsIsNotKept(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		nc, p := w.begin(w.openAs(config.SchemeWS))
 		settled(t, p.conn)
-		p.conn.Write(make([]byte, 16<<20)) // the socket is full
+		p.conn.Write(publish(16 << 20)) // the socket is full
 		f, _ := nc.(*frameConn)
 		ping := ws.MustCompileFrame(ws.MaskFrame(ws.NewPingFrame(make([]byte, 125))))
 		const pings = 10_000
