@@ -13,7 +13,7 @@ func (s *Session) Puback(w *Work, a *packet.Ack) error {
 	if i < 0 {
 		return nil // of an earlier connection; nothing waits for it
 	}
-	if s.out.window[i].QoS != 1 {
+	if s.out.window[i].QoS == 2 {
 		return packet.Refuse(packet.ProtocolError, "PUBACK for a QoS 2 message")
 	}
 	s.finish(w, i)
@@ -30,22 +30,30 @@ func (s *Session) Pubrec(w *Work, a *packet.Ack) error {
 		return nil
 	}
 	it := &s.out.window[i]
-	if it.QoS != 2 {
+	if it.due && !it.tried {
+		return nil // it was not sent yet, so this is about an older message of the identifier
+	}
+	if it.QoS == 1 {
 		return packet.Refuse(packet.ProtocolError, "PUBREC for a QoS 1 message")
 	}
 	if a.Code.Failed() { // [MQTT-4.4.0-2]
 		s.finish(w, i)
 		return nil
 	}
-	if !it.Released {
-		it.Released, it.Message = true, nil
-		s.change(w, Change{Kind: Release, Item: Item{Seq: it.Seq, ID: it.ID}})
-	}
 	if it.due { // the client got it on an earlier connection
 		it.due = false
 		s.out.flying++
 	}
-	s.pubrel(w, a.ID, packet.Success)
+	if !it.Released {
+		it.Released, it.Message = true, nil
+		s.change(w, Change{Kind: Release, Item: Item{Seq: it.Seq, ID: it.ID}})
+		if it.wait = s.stores(w); it.wait {
+			w.Waits = append(w.Waits, it.Seq)
+		}
+	}
+	if !it.wait {
+		s.pubrel(w, a.ID, packet.Success)
+	}
 	return nil
 }
 

@@ -1,6 +1,9 @@
 package session
 
 import (
+	"cmp"
+	"slices"
+
 	"github.com/fantail-mqtt/fantail/message"
 	"github.com/fantail-mqtt/fantail/packet"
 )
@@ -12,7 +15,7 @@ type Route struct {
 	Retain bool     // the RETAIN flag to send
 	IDs    []uint32 // subscription identifiers
 	Shared string   // the shared subscription, or ""
-	Wait   bool     // with QoS 2: not before Drain is called
+	Wait   bool     // with QoS 2: not before Safe is called
 }
 
 // Outcome says what became of a delivery.
@@ -39,16 +42,31 @@ func (s *Session) Deliver(w *Work, d *message.Draft, to *Route) Outcome {
 		return DroppedOffline
 	}
 	o := s.outgoing()
-	if s.online && o.queued() == 0 && s.room(w) && !(to.Wait && qos == 2) {
+	waits := qos == 2 && (to.Wait || s.stores(w))
+	if s.online && o.queued()+o.stored == 0 && s.room(w, waits) {
+		if waits {
+			return s.park(w, d, to)
+		}
 		return s.send(w, d, to, qos)
 	}
-	if o.queued() >= w.Limits.QueueMessages || o.bytes >= w.Limits.QueueBytes {
+	if o.queued()+o.stored >= w.Limits.QueueMessages || o.bytes+o.storedBytes >= w.Limits.QueueBytes {
 		return DroppedFull
 	}
-	it := Item{Message: d.Keep(), IDs: to.IDs, Shared: to.Shared, QoS: qos, Retain: to.Retain}
+	it := Item{Message: d.Keep(), IDs: to.IDs, Shared: to.Shared, QoS: qos, Retain: to.Retain, wait: to.Wait && qos == 2}
 	s.number(&it)
-	o.push(it)
 	s.change(w, Change{Kind: Queue, Item: it})
+	if s.stores(w) && (!s.online || o.stored > 0 || o.queued() >= headMessages || o.bytes >= headBytes) {
+		if o.stored == 0 && o.queued() == 0 {
+			o.held = it.Seq - 1
+		}
+		o.stored++
+		o.storedBytes += it.Message.Size()
+		return Queued
+	}
+	o.push(it)
+	if it.wait {
+		w.Waits = append(w.Waits, it.Seq)
+	}
 	return Queued
 }
 
@@ -73,15 +91,59 @@ func (s *Session) send(w *Work, d *message.Draft, to *Route, qos byte) Outcome {
 	if !s.encode(w, d.Topic, qos, to.Retain, to.IDs, id, false) {
 		return DroppedTooLarge
 	}
-	it := Item{IDs: to.IDs, Shared: to.Shared, ID: id, QoS: qos, Retain: to.Retain}
+	it := Item{IDs: to.IDs, Shared: to.Shared, ID: id, QoS: qos, Retain: to.Retain, tried: true}
 	if s.Durable() || to.Shared != "" {
 		it.Message = d.Keep()
 	}
 	s.number(&it)
+	s.out.held = it.Seq
 	s.out.window = append(s.out.window, it)
 	s.out.flying++
 	s.change(w, Change{Kind: Queue, Item: it})
 	return Sent
+}
+
+// park puts a message into the window that is sent once Safe is called.
+func (s *Session) park(w *Work, d *message.Draft, to *Route) Outcome {
+	it := Item{
+		Message: d.Keep(), IDs: to.IDs, Shared: to.Shared, ID: s.nextID(), QoS: 2, Retain: to.Retain, due: true, wait: true,
+	}
+	s.number(&it)
+	s.out.held = it.Seq
+	s.out.window = append(s.out.window, it)
+	s.out.waiting++
+	s.change(w, Change{Kind: Queue, Item: it})
+	w.Waits = append(w.Waits, it.Seq)
+	return Queued
+}
+
+// Safe says that the changes that a message waited for are safe: what was to be
+// sent then is sent.
+func (s *Session) Safe(w *Work, seq uint64) {
+	o := s.out
+	if o == nil {
+		return
+	}
+	if i, ok := find(o.window, seq); ok {
+		it := &o.window[i]
+		if !it.wait {
+			return
+		}
+		it.wait = false
+		if it.due {
+			o.waiting--
+		} else if s.online {
+			s.pubrel(w, it.ID, packet.Success)
+		}
+	} else if i, ok := find(o.queue[o.head:], seq); ok {
+		o.queue[o.head+i].wait = false
+	}
+	s.Drain(w)
+}
+
+// find is the place of a message among items.
+func find(items []Item, seq uint64) (int, bool) {
+	return slices.BinarySearchFunc(items, seq, func(it Item, seq uint64) int { return cmp.Compare(it.Seq, seq) })
 }
 
 // Drain sends what is to be sent again, then what is queued, as far as there
@@ -94,58 +156,91 @@ func (s *Session) Drain(w *Work) {
 	if o.flying < len(o.window) {
 		s.resend(w)
 	}
-	for o.queued() > 0 && s.room(w) {
-		it := o.pop()
-		if it.Message.Expired(w.Now) { // [MQTT-3.3.2-5]
-			w.Expired++
-			s.change(w, Change{Kind: Finish, Item: Item{Seq: it.Seq}})
-			continue
+	for o.queued() > 0 {
+		waits := o.queue[o.head].QoS == 2 && s.stores(w)
+		if o.queue[o.head].wait || !s.room(w, waits) {
+			break
 		}
-		w.kept(it.Message)
-		w.expiry(it.Message.HasExpiry, it.Message.Remaining(w.Now))
-		it.ID = s.nextID()
-		if !s.encode(w, it.Message.Topic, it.QoS, it.Retain, it.IDs, it.ID, false) {
-			w.TooLarge++
-			s.change(w, Change{Kind: Finish, Item: Item{Seq: it.Seq}})
-			continue
-		}
-		w.Drained[it.QoS]++
-		s.change(w, Change{Kind: Send, Item: Item{Seq: it.Seq, ID: it.ID}})
-		if !s.Durable() && it.Shared == "" {
-			it.Message = nil
-		}
-		o.window = append(o.window, it)
-		o.flying++
+		s.begin(w, o.pop(), waits)
 	}
+	s.ask(w)
 }
 
-// resend sends again what an earlier connection left unfinished, with the
-// identifiers and in the order it had [MQTT-4.4.0-1], [MQTT-4.6.0-1].
+// begin sends the first message of the queue for the first time, or, if it
+// waits, puts it where it is sent later.
+func (s *Session) begin(w *Work, it Item, waits bool) {
+	o := s.out
+	if it.Message.Expired(w.Now) { // [MQTT-3.3.2-5]
+		w.Expired++
+		s.change(w, Change{Kind: Finish, Item: Item{Seq: it.Seq}})
+		return
+	}
+	it.ID = s.nextID()
+	if waits {
+		it.due, it.wait = true, true
+		o.waiting++
+		w.Waits = append(w.Waits, it.Seq)
+		s.change(w, Change{Kind: Send, Item: Item{Seq: it.Seq, ID: it.ID}})
+		o.window = append(o.window, it)
+		return
+	}
+	it.tried = it.Seq <= s.maybe && it.QoS == 1
+	if !s.publish(w, &it) {
+		return
+	}
+	s.change(w, Change{Kind: Send, Item: Item{Seq: it.Seq, ID: it.ID}})
+	if !s.Durable() && it.Shared == "" {
+		it.Message = nil
+	}
+	o.window = append(o.window, it)
+}
+
+// publish sends a kept message. If it is too large for the client it is done.
+func (s *Session) publish(w *Work, it *Item) bool {
+	w.kept(it.Message)
+	w.expiry(it.Message.HasExpiry, it.Message.Remaining(w.Now))
+	if !s.encode(w, it.Message.Topic, it.QoS, it.Retain, it.IDs, it.ID, it.tried) {
+		w.TooLarge++
+		s.change(w, Change{Kind: Finish, Item: Item{Seq: it.Seq}})
+		return false
+	}
+	if !it.tried {
+		w.Drained[it.QoS]++
+	}
+	it.tried = true
+	s.out.flying++
+	return true
+}
+
+// resend sends what is due: what an earlier connection left unfinished, with the
+// identifiers and in the order it had [MQTT-4.4.0-1], [MQTT-4.6.0-1], and what
+// has waited until its change was safe.
 func (s *Session) resend(w *Work) {
 	o := s.out
 	kept := o.window[:0]
+	stopped := false // one message could not be sent, so none behind it can
 	for i := range o.window {
 		it := o.window[i]
 		switch {
 		case !it.due:
+		case it.wait:
+			stopped = stopped || !it.Released
 		case it.Released:
 			w.Out = packet.AppendAck(w.Out, packet.PUBREL, &packet.Ack{ID: it.ID}, s.Version, 0)
 			it.due = false
 			o.flying++
-		case !s.fits(w):
+		case stopped || !s.fits(w, o.flying):
+			stopped = true
+		case it.Message == nil && s.stores(w): // ask says so
+			stopped = true
 		case it.Message == nil: // the session was not durable: there is nothing to send
 			s.change(w, Change{Kind: Finish, Item: Item{Seq: it.Seq}})
 			continue
 		default:
-			w.kept(it.Message)
-			w.expiry(it.Message.HasExpiry, it.Message.Remaining(w.Now))
-			if !s.encode(w, it.Message.Topic, it.QoS, it.Retain, it.IDs, it.ID, true) {
-				w.TooLarge++
-				s.change(w, Change{Kind: Finish, Item: Item{Seq: it.Seq}})
+			if !s.publish(w, &it) {
 				continue
 			}
 			it.due = false
-			o.flying++
 		}
 		kept = append(kept, it)
 	}
@@ -234,16 +329,21 @@ func (o *outgoing) remember(topic string, alias uint16) {
 
 func (w *Work) expiry(has bool, seconds uint32) { w.pub.HasExpiry, w.pub.Expiry = has, seconds }
 
-// room says whether one more message may be in flight.
-func (s *Session) room(w *Work) bool {
-	return s.out.flying == len(s.out.window) && s.fits(w)
+// room says whether one more message may be in flight: behind others that wait,
+// if it waits itself.
+func (s *Session) room(w *Work, waits bool) bool {
+	n := s.out.flying
+	if waits {
+		n += s.out.waiting
+	}
+	return n == len(s.out.window) && s.fits(w, n)
 }
 
-// fits says whether the client's window and its pending bytes leave room. One
-// message goes in any case: its acknowledgement drains the queue, and nothing
-// else may. Pending bytes that leave at once are not heard of again.
-func (s *Session) fits(w *Work) bool {
-	n := s.out.flying
+// fits says whether the client's window, with n messages in it, and its pending
+// bytes leave room. One message goes in any case: its acknowledgement drains the
+// queue, and nothing else may. Pending bytes that leave at once are not heard of
+// again.
+func (s *Session) fits(w *Work, n int) bool {
 	return n == 0 || n < s.windowSize(w) && len(w.Out) < w.Limits.PendingBytes
 }
 
@@ -297,6 +397,7 @@ func (o *outgoing) queued() int { return len(o.queue) - o.head }
 func (o *outgoing) push(it Item) {
 	o.queue = append(o.queue, it)
 	o.bytes += it.Message.Size()
+	o.held = it.Seq
 }
 
 func (o *outgoing) pop() Item {
@@ -317,8 +418,11 @@ func (o *outgoing) pop() Item {
 
 // remove takes the i-th message out of the window.
 func (o *outgoing) remove(i int) {
-	if !o.window[i].due {
+	switch {
+	case !o.window[i].due:
 		o.flying--
+	case o.window[i].wait:
+		o.waiting--
 	}
 	n := copy(o.window[i:], o.window[i+1:]) + i
 	o.window[n] = Item{}

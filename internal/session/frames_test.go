@@ -73,7 +73,7 @@ func (r *row) acknowledge(i int) {
 
 func (r *row) reconnect(i int, t session.Terms) {
 	r.step(i, r.next(), func(s *session.Session, w *session.Work) {
-		s.End()
+		s.End(w)
 		s.Begin(t)
 		s.Drain(w)
 	})

@@ -265,7 +265,7 @@ func (h *history) disconnect(t *rapid.T) {
 	if rapid.Bool().Draw(t, "the device forgets what it owes") {
 		h.device.owes = nil
 	}
-	h.session.End()
+	h.session.End(&h.work)
 	if !h.session.Durable() {
 		h.renew(t)
 	}

@@ -10,6 +10,12 @@
 //
 // A session that ends with its connection never sends anything twice, so its
 // window remembers packet identifiers only, not messages.
+//
+// Where the log of changes takes its time, a durable session keeps only the head
+// of its queue in memory, and nothing at all while the client is away: the rest
+// is in the log's store, counted here, and asked for with [Work.Load] as the
+// client takes it. And what would be a second delivery at QoS 2 if it outran its
+// change, a first PUBLISH or a PUBREL, is not sent before [Session.Safe].
 package session
 
 import (
@@ -49,6 +55,7 @@ type Session struct {
 	online bool
 	lastID uint16
 	seq    uint64
+	maybe  uint64 // up to here an earlier process may have sent QoS 1 messages unnoticed
 
 	subs  []Subscription // by filter
 	out   *outgoing      // nil: nothing in flight or queued
@@ -65,10 +72,18 @@ type Subscription struct {
 type outgoing struct {
 	window  []Item
 	flying  int    // how many of window were sent on this connection
+	waiting int    // how many of window wait for their change to be safe, to be sent then
 	queue   []Item // from head on
 	head    int
 	bytes   int // of the queued messages
 	aliases map[string]uint16
+
+	// stored messages are queued behind those of queue; only the store has them.
+	stored      int
+	storedBytes int
+	held        uint64 // every message up to here is done, or in window or queue
+	loading     bool   // messages have been asked for
+	connection  uint32 // counts connections and their ends, to know what was asked for before
 }
 
 // Item is one outgoing QoS 1 or 2 message.
@@ -82,8 +97,13 @@ type Item struct {
 	Retain  bool
 
 	Released bool // QoS 2: PUBREC came, PUBREL went
-	due      bool // to be sent again on this connection
+	due      bool // to be sent on this connection
+	wait     bool // not before its change is safe
+	tried    bool // may have been sent
 }
+
+// Tried says whether the message may have reached the client.
+func (it *Item) Tried() bool { return it.tried }
 
 // Durable says whether the session outlives its connection.
 func (s *Session) Durable() bool { return s.Expiry > 0 }
@@ -103,25 +123,36 @@ func (s *Session) Begin(t Terms) {
 	if o == nil {
 		return
 	}
-	o.aliases, o.flying = nil, 0
+	o.aliases, o.flying, o.waiting = nil, 0, 0
+	o.loading = false
+	o.connection++
 	for i := range o.window {
 		o.window[i].due = true
+		if o.window[i].wait {
+			o.waiting++
+		}
 	}
 }
 
-// End ends the connection. The session stays if it is durable.
-func (s *Session) End() {
+// End ends the connection. The session stays if it is durable; its messages are
+// then left to the store, if there is one.
+func (s *Session) End(w *Work) {
 	s.online = false
 	s.inbox.forgetAliases()
 	if s.out != nil {
 		s.out.aliases = nil
+		s.out.loading = false
+		s.out.connection++
+		if s.stores(w) {
+			s.out.unload()
+		}
 	}
 	s.Trim()
 }
 
 // Trim gives back memory that an idle session does not need.
 func (s *Session) Trim() {
-	if o := s.out; o != nil && len(o.window) == 0 && o.queued() == 0 && o.aliases == nil {
+	if o := s.out; o != nil && len(o.window) == 0 && o.queued()+o.stored == 0 && o.aliases == nil {
 		s.out = nil
 	}
 	if in := s.inbox; in != nil && len(in.open) == 0 && in.aliases == nil {
@@ -134,7 +165,7 @@ func (s *Session) Queued() (messages, bytes int) {
 	if s.out == nil {
 		return 0, 0
 	}
-	return s.out.queued(), s.out.bytes
+	return s.out.queued() + s.out.stored, s.out.bytes + s.out.storedBytes
 }
 
 // InFlight is how many outgoing messages are unfinished.
@@ -145,8 +176,8 @@ func (s *Session) InFlight() int {
 	return len(s.out.window)
 }
 
-// Unfinished yields every outgoing message: first those in flight, then the
-// queue, each in order.
+// Unfinished yields every outgoing message that is in memory: first those in
+// flight, then the queue, each in order.
 func (s *Session) Unfinished(yield func(Item) bool) {
 	if s.out == nil {
 		return

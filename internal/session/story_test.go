@@ -75,7 +75,7 @@ func (s *story) step(a *args) {
 		s.shown, s.full = len(s.work.Out), false
 		s.session.Drain(&s.work)
 	case "disconnect": // what the client has not read is lost
-		s.session.End()
+		s.session.End(&s.work)
 		s.work.Out, s.shown = nil, 0
 	case "wait":
 		s.work.Now += a.duration().Milliseconds()

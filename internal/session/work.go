@@ -16,9 +16,20 @@ type Work struct {
 	// it. A packet that depends on one waits until the change is safe.
 	Changes []Change
 
+	// Stores says that changes become safe later, and that the store of the
+	// log has the messages of durable sessions.
+	Stores bool
+	// Waits are the messages, by Seq, that wait for all changes so far to be
+	// safe: the caller then calls Safe for each.
+	Waits []uint64
+	// Load, if not zero, asks for the session's stored messages from this Seq
+	// on: the caller hands them to Loaded.
+	Load uint64
+
 	Drained  [3]int // messages sent by Drain for the first time, by QoS
 	Expired  int    // messages dropped because their expiry interval had passed
 	TooLarge int    // messages dropped for the client's Maximum Packet Size
+	Lost     int    // messages that the store has not any more
 
 	pub    packet.Publish // for encoding
 	name   []byte

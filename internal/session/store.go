@@ -1,0 +1,174 @@
+package session
+
+// The head of a durable session's queue that is in memory, at most about this.
+const (
+	headMessages = 256
+	headBytes    = 32 << 10
+)
+
+// LoadBytes is about how much to hand to Loaded at once.
+const LoadBytes = headBytes
+
+// stores says whether the log's store has this session's messages.
+func (s *Session) stores(w *Work) bool { return w.Stores && s.Durable() }
+
+// unload leaves the messages to the store. Those of a shared subscription that
+// were sent stay: if the session ends, others get them.
+func (o *outgoing) unload() {
+	for i := range o.window {
+		if o.window[i].Shared == "" {
+			o.window[i].Message = nil
+		}
+	}
+	if o.queued() > 0 {
+		o.held = o.queue[o.head].Seq - 1
+		o.stored += o.queued()
+		o.storedBytes += o.bytes
+		o.queue, o.head, o.bytes = nil, 0, 0
+	}
+}
+
+// ask asks for messages that are in the store and could be sent soon.
+func (s *Session) ask(w *Work) {
+	o := s.out
+	if o.loading || !s.stores(w) {
+		return
+	}
+	if from := o.missing(); from > 0 {
+		o.loading, w.Load = true, from
+	} else if o.stored > 0 && o.queued() < headMessages/2 && o.bytes < headBytes/2 {
+		o.loading, w.Load = true, o.held+1
+	}
+}
+
+// missing is the first message of the window that is to be sent and is not in
+// memory, or 0.
+func (o *outgoing) missing() uint64 {
+	if o.flying == len(o.window) {
+		return 0
+	}
+	for i := range o.window {
+		if it := &o.window[i]; it.due && it.Message == nil && !it.Released {
+			return it.Seq
+		}
+	}
+	return 0
+}
+
+// Connection tells what was asked for on one connection from what was asked for
+// on another.
+func (s *Session) Connection() uint32 {
+	if s.out == nil {
+		return 0
+	}
+	return s.out.connection
+}
+
+// Loaded takes in what [Work.Load] asked for on the connection: the stored
+// messages from there on, in order, as many as were wanted. None at all are what
+// the store has lost. What can be sent is sent.
+func (s *Session) Loaded(w *Work, connection uint32, items []Item) {
+	o := s.out
+	if o == nil || !s.online || o.connection != connection {
+		return
+	}
+	o.loading = false
+	end := s.seq + 1 // the store has nothing before it but items
+	if len(items) > 0 {
+		end = items[len(items)-1].Seq
+	}
+	for i := range items {
+		if it := &items[i]; it.Seq <= o.held {
+			o.restore(it)
+		} else if o.stored > 0 {
+			o.stored--
+			o.storedBytes = max(o.storedBytes-it.Message.Size(), 0)
+			o.push(*it)
+		}
+	}
+	s.forget(w, end)
+	if len(items) == 0 {
+		w.Lost += o.stored
+		o.stored, o.held = 0, s.seq
+	}
+	if o.stored == 0 {
+		o.storedBytes = 0
+	}
+	s.Drain(w)
+}
+
+// restore gives an item of the window its message back.
+func (o *outgoing) restore(from *Item) {
+	i, ok := find(o.window, from.Seq)
+	if !ok || o.window[i].Message != nil || o.window[i].Released {
+		return
+	}
+	it := &o.window[i]
+	it.Message, it.IDs, it.Shared, it.QoS, it.Retain = from.Message, from.IDs, from.Shared, from.QoS, from.Retain
+}
+
+// forget ends the messages of the window before end that the store should have
+// had.
+func (s *Session) forget(w *Work, end uint64) {
+	o := s.out
+	for i := 0; i < len(o.window); i++ {
+		if it := &o.window[i]; it.Seq < end && it.due && it.Message == nil && !it.Released {
+			w.Lost++
+			s.change(w, Change{Kind: Finish, Item: Item{Seq: it.Seq}})
+			o.remove(i)
+			i--
+		}
+	}
+}
+
+// Unacked is a message that an earlier process has sent and that is not finished.
+type Unacked struct {
+	Seq      uint64
+	ID       uint16
+	Released bool
+}
+
+// Stored is a session as the store has it.
+type Stored struct {
+	Terms         Terms // of the last connection; only Version and Expiry count
+	Subscriptions []Subscription
+	Open          []uint16 // incoming QoS 2 packet identifiers
+	Window        []Unacked
+	Unsent        uint64 // the first message that was never sent
+	Last          uint64 // the last message
+	Messages      int    // from Unsent on
+	Bytes         int    // of those
+	// Unknown says that the client was connected when the process ended: QoS 1
+	// messages from Unsent on may have reached it.
+	Unknown bool
+}
+
+// Restore makes a new session what an earlier process left.
+func (s *Session) Restore(from *Stored) {
+	s.Terms, s.subs, s.seq = from.Terms, nil, from.Last
+	for _, sub := range from.Subscriptions {
+		s.Subscribe(sub)
+	}
+	for _, id := range from.Open {
+		s.incoming().take(id)
+	}
+	s.inbox.reconnect()
+	if from.Unknown {
+		s.maybe = from.Last
+	}
+	if len(from.Window) == 0 && from.Messages == 0 {
+		return
+	}
+	o := s.outgoing()
+	for _, w := range from.Window {
+		it := Item{Seq: w.Seq, ID: w.ID, Released: w.Released, tried: true} // its QoS comes with the message
+		if w.Released {
+			it.QoS = 2
+		}
+		o.window = append(o.window, it)
+		s.lastID = w.ID
+	}
+	o.stored, o.storedBytes = from.Messages, from.Bytes
+	o.held = max(from.Unsent, 1) - 1
+}
+
