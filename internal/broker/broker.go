@@ -22,7 +22,9 @@
 // Every change of durable state is appended to the [Log] as a record, under the
 // lock of the client that it changes, so the log has each client's changes in
 // their order. An acknowledgement that promises such a change is held back until
-// the log says that it is safe.
+// the log says that it is safe. With a [Store], so is what would be a second
+// delivery at QoS 2 if it outran its record, and a durable session's messages are
+// in memory only as far as its client will soon take them.
 package broker
 
 import (
@@ -34,6 +36,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/fantail-mqtt/fantail/internal/record"
 	"github.com/fantail-mqtt/fantail/internal/route"
 	"github.com/fantail-mqtt/fantail/internal/session"
 	"github.com/fantail-mqtt/fantail/internal/wheel"
@@ -43,12 +46,34 @@ import (
 
 // Log keeps the records of durable state.
 type Log interface {
-	// Append adds records to the open frame. It keeps no reference to them
-	// and does not wait.
-	Append(records []byte)
+	// Append adds records to the open frame. body is the message of those that
+	// say that a message was queued, else nil. It keeps no reference to the
+	// records and does not wait.
+	Append(records []byte, body *message.Message)
 	// After returns true if all that was appended before is safe. If not, it
-	// calls done, once, when it is, or with the error that prevents it.
+	// calls done, once and on another goroutine, when it is, or with the error
+	// that prevents it for good.
 	After(done func(err error)) (safe bool)
+	// Enter begins what has to be safe as a whole or not at all: all that is
+	// appended until Leave is in one frame. Enter may wait for others to leave:
+	// it is called with no lock held and not a second time before Leave.
+	Enter()
+	Leave()
+}
+
+// Store is a log that has what the records add up to, so that messages need not
+// stay in memory.
+type Store interface {
+	Log
+	// Load hands the messages of a client's queue to done, once and on another
+	// goroutine: those from a sequence number on, in order, at least one if
+	// there is one, and not many more than bytes. What was appended before
+	// counts.
+	Load(client string, from uint64, bytes int, done func(items []record.Queued, err error))
+	// Room returns true if more may be appended. If not, it calls again, once
+	// and on another goroutine, when more may be; failing then says why nothing
+	// can be kept, and is nil if the disk is merely slower than its clients.
+	Room(again func()) (room bool, failing error)
 }
 
 // Memory is the log of a broker without a disk: what the broker holds in
@@ -56,10 +81,16 @@ type Log interface {
 type Memory struct{}
 
 // Append implements Log.
-func (Memory) Append([]byte) {}
+func (Memory) Append([]byte, *message.Message) {}
 
 // After implements Log.
 func (Memory) After(func(error)) bool { return true }
+
+// Enter implements Log.
+func (Memory) Enter() {}
+
+// Leave implements Log.
+func (Memory) Leave() {}
 
 // Action is what a client wants to do with a topic.
 type Action byte
@@ -140,6 +171,7 @@ type Info struct {
 // Broker is the meeting point of all clients.
 type Broker struct {
 	o       Options
+	store   Store // the log, if it is one; else nil
 	limits  atomic.Pointer[Limits]
 	version atomic.Pointer[string]
 	index   *route.Index
@@ -159,6 +191,8 @@ type Broker struct {
 	groupsMu sync.Mutex // guards groups
 	groups   map[route.Group]*group
 
+	failing atomic.Pointer[error] // why the store keeps nothing just now
+
 	sys  sys
 	stop context.CancelFunc
 	done sync.WaitGroup
@@ -171,6 +205,7 @@ func New(o Options) *Broker {
 		o: o, index: route.NewIndex(), retained: route.NewRetained[*message.Message](),
 		groups: map[route.Group]*group{}, start: time.Now(), seed: maphash.MakeSeed(), stop: stop,
 	}
+	b.store, _ = o.Log.(Store)
 	l := o.Limits
 	b.limits.Store(&l)
 	b.SetVersion("")

@@ -110,11 +110,24 @@ func (t *Tick) take(c *Client) {
 // shut ends what open began: the changes are appended to the log, and what is
 // pending will be flushed at the end of the tick.
 func (t *Tick) shut(c *Client) {
+	t.settle(c)
+	t.put(c)
+	c.mu.Unlock()
+}
+
+// settle does what a step has left but for its packets. The caller holds c.mu.
+func (t *Tick) settle(c *Client) {
 	if len(t.work.Changes) > 0 {
 		t.logChanges(c)
 	}
-	t.put(c)
-	c.mu.Unlock()
+	for _, seq := range t.work.Waits {
+		t.held = append(t.held, held{c: c, seq: seq})
+	}
+	t.work.Waits = t.work.Waits[:0]
+	if t.work.Load > 0 {
+		t.b.load(c, t.work.Load)
+		t.work.Load = 0
+	}
 }
 
 func (t *Tick) put(c *Client) {
@@ -135,13 +148,15 @@ func (t *Tick) put(c *Client) {
 // logChanges appends the changes of a step to the log. The caller holds c.mu.
 func (t *Tick) logChanges(c *Client) {
 	r := t.records[:0]
+	var body *message.Message
 	for i := range t.work.Changes {
 		ch := &t.work.Changes[i]
 		switch ch.Kind {
-		case session.Queue:
+		case session.Queue: // one at most: a step delivers one message
+			body = ch.Item.Message
 			r = record.AppendQueued(r, c.ID, record.Queued{
 				Seq: ch.Item.Seq, ID: ch.Item.ID, QoS: ch.Item.QoS, Retain: ch.Item.Retain,
-				IDs: ch.Item.IDs, Shared: ch.Item.Shared, Message: ch.Item.Message,
+				IDs: ch.Item.IDs, Shared: ch.Item.Shared, Message: body,
 			})
 		case session.Send:
 			r = record.AppendSent(r, c.ID, ch.Item.Seq, ch.Item.ID)
@@ -157,12 +172,14 @@ func (t *Tick) logChanges(c *Client) {
 		*ch = session.Change{}
 	}
 	t.work.Changes = t.work.Changes[:0]
-	t.log(r)
+	t.logWith(r, body)
 }
 
 // log appends records. Whoever calls it holds the lock of what they change.
-func (t *Tick) log(records []byte) {
-	t.b.o.Log.Append(records)
+func (t *Tick) log(records []byte) { t.logWith(records, nil) }
+
+func (t *Tick) logWith(records []byte, body *message.Message) {
+	t.b.o.Log.Append(records, body)
 	t.records = records[:0]
 	t.logged++
 }

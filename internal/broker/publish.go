@@ -58,6 +58,15 @@ func (t *Tick) drafted(p *packet.Publish) *message.Draft {
 // publishAcknowledged takes in a QoS 1 or 2 message. Its acknowledgement waits
 // if it touched durable state.
 func (b *Broker) publishAcknowledged(t *Tick, c *Client, link Link, p *packet.Publish) error {
+	d := t.drafted(p)
+	refused, err := b.refused(t, c, link, d)
+	if err != nil {
+		return err
+	}
+	if p.QoS == 2 { // a stored identifier without its message would lose it
+		b.o.Log.Enter()
+		defer b.o.Log.Leave()
+	}
 	logged := t.logged
 	t.open(c)
 	if c.link != link {
@@ -85,7 +94,7 @@ func (b *Broker) publishAcknowledged(t *Tick, c *Client, link Link, p *packet.Pu
 				t.parking = parkAll
 			}
 		}
-		b.routeFor(t, &answer, t.drafted(p))
+		b.routeFor(t, &answer, d, refused)
 		t.parking = parkNone
 		answer.parked, t.parked = t.parked, nil
 	}
@@ -102,13 +111,29 @@ const (
 	parkAll
 )
 
-// routeFor routes a message and puts into its answer what the publisher should
-// hear.
-func (b *Broker) routeFor(t *Tick, answer *held, d *message.Draft) {
-	if err := b.allowPublish(answer.link, d.Name); err != nil {
+// refused says why a message is not routed, if it is not. A 3.x client cannot
+// hear that a message was not stored: its connection ends, with the message not
+// acknowledged.
+func (b *Broker) refused(t *Tick, c *Client, link Link, d *message.Draft) (packet.Code, error) {
+	if b.allowPublish(link, d.Name) != nil {
 		t.stats.Dropped[DropNotAuthorized]++
-		answer.ack.Code = packet.NotAuthorized
-	} else {
+		return packet.NotAuthorized, nil
+	}
+	failing := b.failing.Load()
+	if failing == nil || !b.keeps(t, c, d) {
+		return packet.Success, nil
+	}
+	t.stats.Dropped[DropStore]++
+	if link.Info().Version < packet.V5 {
+		return 0, packet.Refuse(packet.QuotaExceeded, "the message cannot be stored: "+(*failing).Error())
+	}
+	return packet.QuotaExceeded, nil
+}
+
+// routeFor routes a message, unless it is refused, and puts into its answer what
+// the publisher should hear.
+func (b *Broker) routeFor(t *Tick, answer *held, d *message.Draft, refused packet.Code) {
+	if answer.ack.Code = refused; !refused.Failed() {
 		answer.ack.Code = b.route(t, answer.c, d)
 	}
 	if answer.t == packet.PUBREC && answer.ack.Code.Failed() {
@@ -217,8 +242,11 @@ func (t *Tick) deliver(c *Client, d *message.Draft, to *session.Route) session.O
 		return session.DroppedOffline
 	}
 	o := c.session.Deliver(&t.work, d, to)
-	if to.Wait && o == session.Queued {
-		t.parked = append(t.parked, c)
+	if to.Wait { // behind the answer to the present message, not by itself
+		for _, seq := range t.work.Waits {
+			t.parked = append(t.parked, parked{c, seq})
+		}
+		t.work.Waits = t.work.Waits[:0]
 	}
 	t.shut(c)
 	switch o {
@@ -277,5 +305,6 @@ func (t *Tick) countDrained() {
 	}
 	t.stats.Dropped[DropExpired] += uint64(t.work.Expired)
 	t.stats.Dropped[DropTooLarge] += uint64(t.work.TooLarge)
-	t.work.Drained, t.work.Expired, t.work.TooLarge = [3]int{}, 0, 0
+	t.stats.Dropped[DropLost] += uint64(t.work.Lost)
+	t.work.Drained, t.work.Expired, t.work.TooLarge, t.work.Lost = [3]int{}, 0, 0, 0
 }

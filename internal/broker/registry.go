@@ -44,6 +44,8 @@ func raise(v *atomic.Int64, n int64) {
 // answers with CONNACK. A connection that has the client id is ended
 // [MQTT-3.1.4-3].
 func (b *Broker) Connect(t *Tick, link Link, r *Connect) *Client {
+	b.o.Log.Enter() // a will is gone from the log when it is published, and not before
+	defer b.o.Log.Leave()
 	id := r.Info.ClientID
 	s := b.shard(id)
 	s.mu.Lock()
@@ -109,9 +111,7 @@ func (b *Broker) begin(t *Tick, c *Client, link Link, r *Connect, resumed bool) 
 		}
 	}
 	t.drain(c)
-	if len(t.work.Changes) > 0 {
-		t.logChanges(c)
-	}
+	t.settle(c)
 	t.put(c)
 }
 
@@ -140,9 +140,9 @@ func (b *Broker) displace(t *Tick, c *Client, r *Connect) leaving {
 	c.out, c.link, c.walks = nil, nil, nil // the old connection's loop may still be inside a walk
 	if left.link != nil {
 		b.stats.Connected.Add(-1)
-		c.session.End()
+		c.session.End(&t.work)
 	}
-	if !r.CleanStart && c.session.Durable() {
+	if !r.CleanStart && c.session.Outlives() {
 		if c.will != nil && left.link != nil && c.will.delay == 0 {
 			left.will = c.takeWill(t)
 		} else if c.will != nil { // the delay is not over [MQTT-3.1.3-9]
@@ -164,6 +164,8 @@ type Ending struct {
 // Disconnect ends a connection, unless another one has taken its client id
 // over by now. It returns what was waiting to be written.
 func (b *Broker) Disconnect(t *Tick, c *Client, link Link, e Ending) (pending []byte) {
+	b.o.Log.Enter() // as in Connect
+	defer b.o.Log.Leave()
 	s := b.shard(c.ID)
 	s.mu.Lock()
 	c.mu.Lock()
@@ -175,7 +177,7 @@ func (b *Broker) Disconnect(t *Tick, c *Client, link Link, e Ending) (pending []
 	b.stats.Connected.Add(-1)
 	pending = c.out
 	c.link, c.out, c.walks = nil, nil, nil
-	c.session.End()
+	c.session.End(&t.work)
 	wasDurable := c.session.Durable()
 	if e.NewExpiry != nil {
 		c.session.Expiry = *e.NewExpiry
@@ -184,7 +186,7 @@ func (b *Broker) Disconnect(t *Tick, c *Client, link Link, e Ending) (pending []
 		c.dropWillOf(t, wasDurable)
 	}
 	var left leaving
-	if c.session.Durable() {
+	if c.session.Outlives() {
 		left.will = b.away(t, c)
 	} else {
 		b.endRecorded(t, c, &left, wasDurable)
@@ -201,17 +203,25 @@ func (b *Broker) Disconnect(t *Tick, c *Client, link Link, e Ending) (pending []
 // it is due now. The caller holds c.mu.
 func (b *Broker) away(t *Tick, c *Client) (due *message.Message) {
 	t.log(record.AppendSessionClosed(t.records[:0], c.ID, t.now, c.session.Expiry))
+	return b.absent(t, c, t.now, 0)
+}
+
+// absent arms what is due to a client that went at unix milliseconds, and whose
+// will is due at willAt, if that is known. The caller holds c.mu.
+func (b *Broker) absent(t *Tick, c *Client, went, willAt int64) (due *message.Message) {
 	w := &waiting{b: b, c: c}
 	if c.session.Expiry != session.Never {
-		w.endAt = t.now + int64(c.session.Expiry)*1000
+		w.endAt = went + int64(c.session.Expiry)*1000
 	}
-	if c.will != nil {
-		if c.will.delay == 0 {
-			due = c.takeWill(t)
-		} else {
-			w.willAt = t.now + int64(c.will.delay)*1000
-			t.log(record.AppendWillArmed(t.records[:0], c.ID, record.Will{Message: c.will.message, Delay: c.will.delay, FireAt: w.willAt}))
-		}
+	switch {
+	case c.will == nil:
+	case c.will.delay == 0:
+		due = c.takeWill(t)
+	case willAt > 0:
+		w.willAt = willAt
+	default:
+		w.willAt = went + int64(c.will.delay)*1000
+		t.log(record.AppendWillArmed(t.records[:0], c.ID, record.Will{Message: c.will.message, Delay: c.will.delay, FireAt: w.willAt}))
 	}
 	if next := w.next(); next > 0 {
 		c.waiting = w
@@ -227,6 +237,8 @@ func (w *waiting) Due(now int64) (next int64) {
 }
 
 func (b *Broker) due(t *Tick, w *waiting, now int64) (next int64) {
+	b.o.Log.Enter() // as in Connect
+	defer b.o.Log.Leave()
 	c := w.c
 	s := b.shard(c.ID)
 	s.mu.Lock()
@@ -267,7 +279,7 @@ func (b *Broker) endRecorded(t *Tick, c *Client, left *leaving, durable bool) {
 	for it := range c.session.Unfinished {
 		// A QoS 2 message that was sent may have arrived: it is given to
 		// nobody else [MQTT-4.8.2-5].
-		if it.Shared != "" && it.Message != nil && (it.QoS == 1 || it.ID == 0) {
+		if it.Shared != "" && it.Message != nil && (it.QoS == 1 || !it.Tried()) {
 			left.shared = append(left.shared, it)
 		}
 	}

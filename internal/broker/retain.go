@@ -23,6 +23,10 @@ func (b *Broker) retain(t *Tick, d *message.Draft) bool {
 	}
 	l := b.limits.Load()
 	m := d.Keep()
+	if b.failing.Load() != nil {
+		t.stats.Dropped[DropStore]++
+		return false
+	}
 	size := int64(m.Size())
 	if had {
 		size -= int64(old.Size())
@@ -31,13 +35,22 @@ func (b *Broker) retain(t *Tick, d *message.Draft) bool {
 		t.stats.Dropped[DropRetainedFull]++
 		return false
 	}
-	b.retained.Set(d.Topic, m, m.ExpiresAt())
-	b.retainedBytes.Add(size)
+	if had {
+		b.retainedBytes.Add(-int64(old.Size()))
+	}
+	b.keep(m)
 	t.log(record.AppendRetained(t.records[:0], m))
+	return true
+}
+
+// keep puts a message where retained ones are, in place of none or of one whose
+// size no longer counts. The caller holds b.retaining.
+func (b *Broker) keep(m *message.Message) {
+	b.retained.Set(m.Topic, m, m.ExpiresAt())
+	b.retainedBytes.Add(int64(m.Size()))
 	if at := m.ExpiresAt(); at > 0 {
 		b.reapBy(at)
 	}
-	return true
 }
 
 // unretain removes a retained message. The caller holds b.retaining.

@@ -20,6 +20,8 @@ const (
 	DropRetainedFull                // no room for one more retained message
 	DropRetainedExpired             // a retained message's expiry interval passed
 	DropInside                      // a subscriber inside the process does not keep up
+	DropStore                       // the disk is full or fails
+	DropLost                        // the store had it and cannot read it any more
 	dropKinds
 )
 
@@ -35,7 +37,7 @@ func Drops() []Drop {
 func (d Drop) String() string {
 	return [...]string{
 		"offline", "slow_client", "queue_full", "packet_too_large", "expired", "not_authorized", "retained_full",
-		"retained_expired", "slow_subscriber_inside",
+		"retained_expired", "slow_subscriber_inside", "store_failing", "unreadable",
 	}[d]
 }
 

@@ -93,7 +93,7 @@ func (b *Broker) add(t *Tick, c *Client, f topic.Filter, s session.Subscription)
 	if !existed {
 		b.watchSys(f, 1)
 	}
-	b.index.Subscribe(f, c.handle, route.Options{QoS: s.QoS, NoLocal: s.NoLocal, RetainAsPublished: s.RetainAsPublished, ID: s.ID})
+	b.enroute(f, c, &s)
 	if c.session.Durable() {
 		t.log(record.AppendSubscribed(t.records[:0], c.ID, record.Subscription{
 			Filter: s.Filter, QoS: s.QoS, NoLocal: s.NoLocal, RetainAsPublished: s.RetainAsPublished,
@@ -101,6 +101,11 @@ func (b *Broker) add(t *Tick, c *Client, f topic.Filter, s session.Subscription)
 		}))
 	}
 	return existed
+}
+
+// enroute puts a subscription into the router.
+func (b *Broker) enroute(f topic.Filter, c *Client, s *session.Subscription) {
+	b.index.Subscribe(f, c.handle, route.Options{QoS: s.QoS, NoLocal: s.NoLocal, RetainAsPublished: s.RetainAsPublished, ID: s.ID})
 }
 
 // Unsubscribe takes in an UNSUBSCRIBE of a client and answers it.

@@ -31,20 +31,28 @@ type Tick struct {
 	found   []*message.Message
 	planned int // what plans cost
 	parking parking
-	parked  []*Client // by the present message
+	parked  []parked // by the present message
 	stats   counts
 	rnd     *rand.Rand
 }
 
-// held is an acknowledgement that waits until its records are safe.
+// held is an acknowledgement that waits until its records are safe, or, with
+// seq, a message of the client's that waits until its own are.
 type held struct {
 	c    *Client
+	seq  uint64
 	link Link
 	t    packet.Type
 	ack  packet.Ack
 	sub  *packet.Suback // of SUBACK and UNSUBACK
 
-	parked []*Client // QoS 2 deliveries that wait behind the answer
+	parked []parked // QoS 2 deliveries that wait behind the answer
+}
+
+// parked is a message that waits until an answer is out.
+type parked struct {
+	c   *Client
+	seq uint64
 }
 
 const (
@@ -56,7 +64,9 @@ const (
 
 // NewTick makes a tick for a goroutine that will use it again and again.
 func (b *Broker) NewTick() *Tick {
-	return &Tick{b: b, plans: map[string]*plan{}, rnd: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))}
+	t := &Tick{b: b, plans: map[string]*plan{}, rnd: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))}
+	t.work.Stores = b.store != nil
+	return t
 }
 
 // Begin starts the tick, unless it has begun.
@@ -122,6 +132,10 @@ func (t *Tick) commit() {
 func (t *Tick) release(batch []held, err error) {
 	for i := range batch {
 		h := &batch[i]
+		if h.seq > 0 {
+			t.safe(h.c, h.seq)
+			continue
+		}
 		t.open(h.c)
 		h.c.held--
 		if h.ends() && h.c.link == h.link {
@@ -162,11 +176,19 @@ func (t *Tick) answer(h held, durable bool) {
 
 // unpark lets go what waited behind an answer that is out.
 func (t *Tick) unpark(h *held) {
-	for _, c := range h.parked {
-		t.open(c)
-		t.drain(c)
-		t.shut(c)
+	for _, p := range h.parked {
+		t.safe(p.c, p.seq)
 	}
+}
+
+// safe lets a session send what waited until its records were safe.
+func (t *Tick) safe(c *Client, seq uint64) {
+	t.open(c)
+	if !c.gone {
+		c.session.Safe(&t.work, seq)
+		t.countDrained()
+	}
+	t.shut(c)
 }
 
 // hold keeps an acknowledgement until the tick's records are safe. The caller
@@ -234,9 +256,7 @@ func (t *Tick) flush(c *Client) {
 func (t *Tick) fill(c *Client) {
 	t.take(c)
 	t.drain(c)
-	if len(t.work.Changes) > 0 {
-		t.logChanges(c)
-	}
+	t.settle(c)
 	if c.out, t.work.Out = t.work.Out, nil; len(c.out) == 0 {
 		t.recycle(c.out)
 		c.out = nil

@@ -53,6 +53,7 @@ const Never = 0xFFFF_FFFF
 type Session struct {
 	Terms
 	online bool
+	leaves bool // it will end with this connection, but its messages are still in the store
 	lastID uint16
 	seq    uint64
 	maybe  uint64 // up to here an earlier process may have sent QoS 1 messages unnoticed
@@ -105,8 +106,11 @@ type Item struct {
 // Tried says whether the message may have reached the client.
 func (it *Item) Tried() bool { return it.tried }
 
-// Durable says whether the session outlives its connection.
-func (s *Session) Durable() bool { return s.Expiry > 0 }
+// Durable says whether the log has the session.
+func (s *Session) Durable() bool { return s.Outlives() || s.leaves }
+
+// Outlives says whether the session outlives its connection.
+func (s *Session) Outlives() bool { return s.Expiry > 0 }
 
 // Online says whether the session has a connection.
 func (s *Session) Online() bool { return s.online }
@@ -114,6 +118,7 @@ func (s *Session) Online() bool { return s.online }
 // Begin starts a connection on the session. What is unfinished will be sent
 // again by Drain [MQTT-4.4.0-1].
 func (s *Session) Begin(t Terms) {
+	s.leaves = s.Durable() && s.out.unloaded()
 	s.Terms, s.online = t, true
 	if s.ReceiveMaximum == 0 {
 		s.ReceiveMaximum = 65_535

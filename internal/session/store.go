@@ -1,5 +1,7 @@
 package session
 
+import "slices"
+
 // The head of a durable session's queue that is in memory, at most about this.
 const (
 	headMessages = 256
@@ -26,6 +28,15 @@ func (o *outgoing) unload() {
 		o.storedBytes += o.bytes
 		o.queue, o.head, o.bytes = nil, 0, 0
 	}
+}
+
+// unloaded says whether only the store has some of the messages.
+func (o *outgoing) unloaded() bool {
+	if o == nil {
+		return false
+	}
+	missing := func(it Item) bool { return it.Message == nil && !it.Released }
+	return o.stored > 0 || slices.ContainsFunc(o.window, missing)
 }
 
 // ask asks for messages that are in the store and could be sent soon.
@@ -171,4 +182,3 @@ func (s *Session) Restore(from *Stored) {
 	o.stored, o.storedBytes = from.Messages, from.Bytes
 	o.held = max(from.Unsent, 1) - 1
 }
-
