@@ -135,10 +135,15 @@ func (t *Tick) put(c *Client) {
 // logChanges appends the changes of a step to the log. The caller holds c.mu.
 func (t *Tick) logChanges(c *Client) {
 	r := t.records[:0]
+	var body *message.Message
 	for i := range t.work.Changes {
 		ch := &t.work.Changes[i]
 		switch ch.Kind {
 		case session.Queue:
+			if m := ch.Item.Message; m != nil && m != body {
+				r = record.AppendBody(r, m)
+				body = m
+			}
 			r = record.AppendQueued(r, c.ID, record.Queued{
 				Seq: ch.Item.Seq, ID: ch.Item.ID, QoS: ch.Item.QoS, Retain: ch.Item.Retain,
 				IDs: ch.Item.IDs, Shared: ch.Item.Shared, Message: ch.Item.Message,
