@@ -55,21 +55,23 @@ func AppendUnsubscribed(dst []byte, client, filter string) []byte {
 }
 
 const (
-	queuedQoS     = 3 << 0
-	queuedRetain  = 1 << 2
-	queuedShared  = 1 << 3
-	queuedIDs     = 1 << 4
-	queuedMessage = 1 << 5
-	queuedKnown   = 1<<6 - 1
+	queuedQoS    = 3 << 0
+	queuedRetain = 1 << 2
+	queuedShared = 1 << 3
+	queuedIDs    = 1 << 4
+	queuedBody   = 1 << 5
+	queuedKnown  = 1<<6 - 1
 )
 
-// AppendQueued records that a message has joined a client's queue.
+// AppendQueued records that a message has joined a client's queue. Of
+// q.Message it says only whether there is one: the message itself stands apart,
+// before this record, where [Frame.Append] puts it.
 func AppendQueued(dst []byte, client string, q Queued) []byte {
 	dst = head(dst, KindQueued, client)
 	dst = number(dst, q.Seq)
 	dst = number(dst, uint64(q.ID))
 	dst = append(dst, q.QoS&3|bit(q.Retain, queuedRetain)|bit(q.Shared != "", queuedShared)|
-		bit(len(q.IDs) > 0, queuedIDs)|bit(q.Message != nil, queuedMessage))
+		bit(len(q.IDs) > 0, queuedIDs)|bit(q.Message != nil, queuedBody))
 	if q.Shared != "" {
 		dst = text(dst, q.Shared)
 	}
@@ -79,10 +81,18 @@ func AppendQueued(dst []byte, client string, q Queued) []byte {
 			dst = number(dst, uint64(id))
 		}
 	}
-	if q.Message != nil {
-		dst = body(dst, q.Message)
-	}
 	return dst
+}
+
+// AppendBody records a message that queued ones behind it have for their
+// body, until the next [KindBody] or [KindUse]. See [Frame].
+func AppendBody(dst []byte, m *message.Message) []byte {
+	return body(append(dst, byte(KindBody)), m)
+}
+
+// AppendUse puts a body of this frame in force again: the n-th, from 0.
+func AppendUse(dst []byte, n int) []byte {
+	return number(append(dst, byte(KindUse)), uint64(n))
 }
 
 // AppendSent records that a queued message got its packet identifier.

@@ -11,9 +11,10 @@ import (
 	"github.com/fantail-mqtt/fantail/packet"
 )
 
-// Parse reads the first record of a batch and returns how many bytes it
+// Parse reads the first record of a frame and returns how many bytes it
 // takes. The payload and the forwarded properties of its message alias b;
-// empty ones are nil. A batch that ends inside the record is
+// empty ones are nil. A queued message is read without its body, which stands
+// apart: [Record.HasBody] says whether it has one. A frame that ends inside the record is
 // [io.ErrUnexpectedEOF]. It allocates no more than a few times what b holds.
 func Parse(b []byte) (Record, int, error) {
 	r := reader{b: b}
@@ -39,6 +40,12 @@ func (rec *Record) read(r *reader) bool {
 	case KindRetainCleared:
 		rec.Topic = r.text()
 		return true
+	case KindBody:
+		rec.Message = r.message()
+		return true
+	case KindUse:
+		rec.Use = int(r.number(math.MaxInt32))
+		return true
 	default:
 	}
 	if rec.Kind < KindSessionOpened || rec.Kind > KindWillGone {
@@ -56,7 +63,7 @@ func (rec *Record) read(r *reader) bool {
 	case KindUnsubscribed:
 		rec.Filter = r.text()
 	case KindQueued:
-		rec.Queued = r.queued()
+		rec.Queued, rec.HasBody = r.queued()
 	case KindSent:
 		rec.Seq = r.number(math.MaxUint64)
 		rec.ID = r.uint16()
@@ -71,7 +78,7 @@ func (rec *Record) read(r *reader) bool {
 	return true
 }
 
-// reader walks over a batch; the first thing that does not fit sets err and
+// reader walks over a frame; the first thing that does not fit sets err and
 // makes every later read return zero.
 type reader struct {
 	b   []byte
@@ -159,8 +166,8 @@ func (r *reader) subscription() Subscription {
 	return s
 }
 
-func (r *reader) queued() Queued {
-	q := Queued{Seq: r.number(math.MaxUint64), ID: r.uint16()}
+func (r *reader) queued() (q Queued, hasBody bool) {
+	q = Queued{Seq: r.number(math.MaxUint64), ID: r.uint16()}
 	f := r.flags(queuedKnown)
 	q.QoS = f & queuedQoS
 	q.Retain = f&queuedRetain != 0
@@ -172,10 +179,7 @@ func (r *reader) queued() Queued {
 	if f&queuedIDs != 0 {
 		q.IDs = r.ids()
 	}
-	if f&queuedMessage != 0 {
-		q.Message = r.message()
-	}
-	return q
+	return q, f&queuedBody != 0
 }
 
 // ids reads a list that is not empty.

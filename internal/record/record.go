@@ -2,9 +2,9 @@
 // the changes add up to.
 //
 // Everything that must outlive the process leaves the broker as records: an
-// Append function for each kind puts one behind the others in a batch,
+// Append function for each kind puts one behind the others in a [Frame],
 // [Parse] takes the first one off again, and [State.Apply] carries out a
-// batch. A record says what was decided, never what to decide: it carries its
+// frame. A record says what was decided, never what to decide: it carries its
 // time and its packet identifier, and applying it reads no clock, so the same
 // records give the same state on whatever machine and at whatever time they
 // are applied. That is what recovery after a crash, and a replica, live from.
@@ -14,6 +14,11 @@
 // else delimits it. The kind is also its version: a kind whose fields change
 // gets a new number, and the old one stays readable. An encoding is unique;
 // Parse refuses any other for the same content.
+//
+// A message that many sessions queue is in their frame once. It stands apart,
+// as a record of its own, before the queued ones that have it: a frame is the
+// unit in which such references have a meaning, and in which records are kept,
+// so that none outlives what it refers to.
 //
 // A record about a session, a message, a packet identifier or a subscription
 // that is not there is a fault of ours, and [State.Apply] names it. Where
@@ -46,13 +51,15 @@ const (
 	KindRetainCleared
 	KindWillArmed
 	KindWillGone
+	KindBody
+	KindUse
 )
 
 func (k Kind) String() string {
 	names := [...]string{
 		"unknown record", "session opened", "session closed", "session ended", "subscribed", "unsubscribed",
 		"queued", "sent", "released", "acked", "received", "completed",
-		"retained", "retain cleared", "will armed", "will gone",
+		"retained", "retain cleared", "will armed", "will gone", "body", "use of a body",
 	}
 	if int(k) < len(names) {
 		return names[k]
@@ -103,17 +110,40 @@ type Will struct {
 // Record is one record, read. Which fields have a meaning hangs from Kind.
 type Record struct {
 	Kind   Kind
-	Client string // of all but KindRetained and KindRetainCleared
+	Client string // of all that changes a session
 
 	Opened       Opened           // KindSessionOpened
 	At           int64            // KindSessionClosed
 	Expiry       uint32           // KindSessionClosed
 	Subscription Subscription     // KindSubscribed
 	Filter       string           // KindUnsubscribed
-	Queued       Queued           // KindQueued
+	Queued       Queued           // KindQueued; without Message
+	HasBody      bool             // KindQueued: its message is the body in force
 	Seq          uint64           // KindSent, KindReleased, KindAcked
 	ID           uint16           // KindSent, KindReceived, KindCompleted
-	Message      *message.Message // KindRetained
+	Message      *message.Message // KindRetained, KindBody
+	Use          int              // KindUse
 	Topic        string           // KindRetainCleared
 	Will         Will             // KindWillArmed
+}
+
+// Recovered is a session as a store found it at start. Its messages stay in
+// the store until they are asked for, in the order of Seq from Unsent on.
+type Recovered struct {
+	Client  string
+	Session        // Queue is nil
+	Window  []Sent // sent and unfinished, in the order of Seq
+
+	Unsent   uint64 // the first seq that was never sent; all from here on wait, or were dropped
+	Last     uint64 // the highest seq in use; 0: none
+	Messages int    // how many wait, from Unsent on
+	Bytes    int64  // of those, by [message.Message.Size]
+}
+
+// Sent is a message on its way to a client, as far as a store remembers it
+// without its content.
+type Sent struct {
+	Seq      uint64
+	ID       uint16 // packet identifier
+	Released bool   // PUBREC came: PUBREL is to be sent
 }

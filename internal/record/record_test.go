@@ -3,6 +3,7 @@ package record
 import (
 	"errors"
 	"io"
+	"math"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -26,7 +27,11 @@ func encode(dst []byte, r *Record) []byte {
 	case KindUnsubscribed:
 		return AppendUnsubscribed(dst, r.Client, r.Filter)
 	case KindQueued:
-		return AppendQueued(dst, r.Client, r.Queued)
+		q := r.Queued
+		if r.HasBody {
+			q.Message = &message.Message{}
+		}
+		return AppendQueued(dst, r.Client, q)
 	case KindSent:
 		return AppendSent(dst, r.Client, r.Seq, r.ID)
 	case KindReleased:
@@ -45,6 +50,10 @@ func encode(dst []byte, r *Record) []byte {
 		return AppendWillArmed(dst, r.Client, r.Will)
 	case KindWillGone:
 		return AppendWillGone(dst, r.Client)
+	case KindBody:
+		return AppendBody(dst, r.Message)
+	case KindUse:
+		return AppendUse(dst, r.Use)
 	default:
 		panic("no encoder for " + r.Kind.String())
 	}
@@ -77,8 +86,10 @@ func orNil[T any](s []T) []T {
 
 func records() *rapid.Generator[Record] {
 	return rapid.Custom(func(t *rapid.T) Record {
-		r := Record{Kind: Kind(rapid.ByteRange(byte(KindSessionOpened), byte(KindWillGone)).Draw(t, "kind"))}
-		if r.Kind != KindRetained && r.Kind != KindRetainCleared {
+		r := Record{Kind: Kind(rapid.ByteRange(byte(KindSessionOpened), byte(KindUse)).Draw(t, "kind"))}
+		switch r.Kind {
+		case KindRetained, KindRetainCleared, KindBody, KindUse:
+		default:
 			r.Client = rapid.String().Draw(t, "client")
 		}
 		switch r.Kind {
@@ -103,17 +114,17 @@ func records() *rapid.Generator[Record] {
 				Retain: rapid.Bool().Draw(t, "retain"), IDs: orNil(rapid.SliceOf(rapid.Uint32()).Draw(t, "ids")),
 				Shared: rapid.String().Draw(t, "shared"),
 			}
-			if rapid.Bool().Draw(t, "with message") {
-				r.Queued.Message = messages().Draw(t, "message")
-			}
+			r.HasBody = rapid.Bool().Draw(t, "with body")
 		case KindSent:
 			r.Seq, r.ID = rapid.Uint64().Draw(t, "seq"), rapid.Uint16().Draw(t, "id")
 		case KindReleased, KindAcked:
 			r.Seq = rapid.Uint64().Draw(t, "seq")
 		case KindReceived, KindCompleted:
 			r.ID = rapid.Uint16().Draw(t, "id")
-		case KindRetained:
+		case KindRetained, KindBody:
 			r.Message = messages().Draw(t, "message")
+		case KindUse:
+			r.Use = rapid.IntRange(0, math.MaxInt32).Draw(t, "use")
 		case KindRetainCleared:
 			r.Topic = rapid.String().Draw(t, "topic")
 		case KindWillArmed:
@@ -203,7 +214,7 @@ func TestEncodingStays(t *testing.T) {
 		KindSessionEnded:  {Record{}, "\x03\x01c"},
 		KindSubscribed:    {Record{Subscription: Subscription{Filter: "f", QoS: 2, NoLocal: true, RetainAsPublished: true, RetainHandling: 2, ID: 8}}, "\x04\x01c\x01f\x2e\x08"},
 		KindUnsubscribed:  {Record{Filter: "f"}, "\x05\x01c\x01f"},
-		KindQueued:        {Record{Queued: Queued{Seq: 3, ID: 4, QoS: 1, Retain: true, IDs: []uint32{5, 6}, Shared: "s", Message: m}}, "\x06\x01c\x03\x04\x3d\x01s\x02\x05\x06\x0d\xac\x02\x07\x01t\x01f\x01p"},
+		KindQueued:        {Record{HasBody: true, Queued: Queued{Seq: 3, ID: 4, QoS: 1, Retain: true, IDs: []uint32{5, 6}, Shared: "s"}}, "\x06\x01c\x03\x04\x3d\x01s\x02\x05\x06"},
 		KindSent:          {Record{Seq: 3, ID: 4}, "\x07\x01c\x03\x04"},
 		KindReleased:      {Record{Seq: 3}, "\x08\x01c\x03"},
 		KindAcked:         {Record{Seq: 3}, "\x09\x01c\x03"},
@@ -213,8 +224,10 @@ func TestEncodingStays(t *testing.T) {
 		KindRetainCleared: {Record{Topic: "t"}, "\x0d\x01t"},
 		KindWillArmed:     {Record{Will: Will{Message: m, Delay: 5, FireAt: 6}}, "\x0e\x01c\x05\x06\x0d\xac\x02\x07\x01t\x01f\x01p"},
 		KindWillGone:      {Record{}, "\x0f\x01c"},
+		KindBody:          {Record{Message: m}, "\x10\x0d\xac\x02\x07\x01t\x01f\x01p"},
+		KindUse:           {Record{Use: 300}, "\x11\xac\x02"},
 	}
-	for kind := KindSessionOpened; kind <= KindWillGone; kind++ {
+	for kind := KindSessionOpened; kind <= KindUse; kind++ {
 		c, ok := cases[kind]
 		if !ok {
 			t.Errorf("%s: no case", kind)
@@ -246,6 +259,8 @@ func TestAppendDoesNotAllocate(t *testing.T) {
 		b = AppendRetained(b, m)
 		b = AppendRetainCleared(b, "a/b")
 		b = AppendWillArmed(b, "client", Will{Message: m, Delay: 3})
+		b = AppendBody(b, m)
+		b = AppendUse(b, 3)
 		_ = AppendWillGone(b, "client")
 	})
 	if n != 0 {

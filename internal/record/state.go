@@ -41,18 +41,22 @@ func (s *Session) ExpiresAt() (int64, bool) {
 	return s.ClosedAt + int64(s.Expiry)*1000, true
 }
 
-// Apply carries out a batch of records. It copies what it keeps. An error
-// names the record that does not fit the state; those before it have taken
-// effect, neither that one nor those behind it have.
-func (s *State) Apply(batch []byte) error {
+// Apply carries out the records of a whole frame. It copies what it keeps. An
+// error names the record that does not fit the state; those before it have
+// taken effect, neither that one nor those behind it have.
+func (s *State) Apply(frame []byte) error {
 	if s.Sessions == nil {
 		s.Sessions = make(map[string]*Session)
 	}
 	if s.Retained == nil {
 		s.Retained = make(map[string]*message.Message)
 	}
-	for at := 0; at < len(batch); {
-		rec, n, err := Parse(batch[at:])
+	var b bodies
+	for at := 0; at < len(frame); {
+		rec, n, err := Parse(frame[at:])
+		if err == nil {
+			err = b.resolve(&rec)
+		}
 		if err == nil {
 			err = s.apply(&rec)
 		}
@@ -64,8 +68,39 @@ func (s *State) Apply(batch []byte) error {
 	return nil
 }
 
+// bodies are the messages of one frame that stand apart, copied off it.
+type bodies struct {
+	all     []*message.Message
+	inForce *message.Message
+}
+
+func (b *bodies) resolve(rec *Record) error {
+	switch rec.Kind {
+	case KindBody:
+		b.inForce = keep(rec.Message)
+		b.all = append(b.all, b.inForce)
+	case KindUse:
+		if rec.Use >= len(b.all) {
+			return fmt.Errorf("%s: no body %d in this frame", rec.Kind, rec.Use)
+		}
+		b.inForce = b.all[rec.Use]
+	case KindQueued:
+		if !rec.HasBody {
+			return nil
+		}
+		if b.inForce == nil {
+			return fmt.Errorf("%s: client %q: no body stands before it", rec.Kind, rec.Client)
+		}
+		rec.Queued.Message = b.inForce
+	default:
+	}
+	return nil
+}
+
 func (s *State) apply(rec *Record) error {
 	switch rec.Kind {
+	case KindBody, KindUse:
+		return nil
 	case KindRetained:
 		s.Retained[rec.Message.Topic] = keep(rec.Message)
 		return nil
@@ -176,7 +211,6 @@ func (s *Session) enqueue(q Queued) error {
 	if ok {
 		return fmt.Errorf("message %d is in the queue already", q.Seq)
 	}
-	q.Message = keep(q.Message)
 	s.Queue = slices.Insert(s.Queue, i, &Item{Queued: q})
 	return nil
 }
@@ -196,7 +230,7 @@ func (s *Session) dequeue(i int) {
 	}
 }
 
-// keep copies a message off the batch it was read from.
+// keep copies a message off the frame it was read from.
 func keep(m *message.Message) *message.Message {
 	if m == nil {
 		return nil

@@ -15,6 +15,13 @@ import (
 	"github.com/fantail-mqtt/fantail/packet"
 )
 
+// queued is a frame of one queued message.
+func queued(client string, q Queued) []byte {
+	var f Frame
+	f.Append(AppendQueued(nil, client, q), q.Message)
+	return f.Bytes()
+}
+
 func apply(t *testing.T, s *State, batches ...[]byte) {
 	t.Helper()
 	for _, b := range batches {
@@ -39,10 +46,10 @@ func TestALifeInRecords(t *testing.T) {
 		AppendSubscribed(nil, "c", sub),
 		AppendUnsubscribed(nil, "c", "b"),
 		AppendWillArmed(nil, "c", Will{Message: m("will"), Delay: 3}),
-		AppendQueued(nil, "c", Queued{Seq: 2, QoS: 2, Message: m("a/2")}),
-		AppendQueued(nil, "c", Queued{Seq: 4, QoS: 1, IDs: []uint32{4}, Shared: sub.Filter, Message: m("a/4")}),
-		AppendQueued(nil, "c", Queued{Seq: 3, ID: 8, QoS: 1, Retain: true, Message: m("a/3")}),
-		AppendQueued(nil, "c", Queued{Seq: 5, QoS: 1, Message: m("a/5")}),
+		queued("c", Queued{Seq: 2, QoS: 2, Message: m("a/2")}),
+		queued("c", Queued{Seq: 4, QoS: 1, IDs: []uint32{4}, Shared: sub.Filter, Message: m("a/4")}),
+		queued("c", Queued{Seq: 3, ID: 8, QoS: 1, Retain: true, Message: m("a/3")}),
+		queued("c", Queued{Seq: 5, QoS: 1, Message: m("a/5")}),
 		AppendSent(nil, "c", 2, 7),
 		AppendReleased(nil, "c", 2),
 		AppendAcked(nil, "c", 5),
@@ -89,7 +96,7 @@ func TestALifeInRecords(t *testing.T) {
 func TestApplyNamesWhatIsNotThere(t *testing.T) {
 	m := &message.Message{Topic: "t"}
 	stands := AppendSessionOpened(nil, "c", Opened{})
-	stands = AppendQueued(stands, "c", Queued{Seq: 1, Message: m})
+	stands = AppendQueued(stands, "c", Queued{Seq: 1})
 	stands = AppendReceived(stands, "c", 6)
 	cases := map[string]struct {
 		in  []byte
@@ -97,12 +104,14 @@ func TestApplyNamesWhatIsNotThere(t *testing.T) {
 	}{
 		"closing an unknown session":        {AppendSessionClosed(nil, "d", 1, 0), `session closed: no session of client "d"`},
 		"ending an unknown session":         {AppendSessionEnded(nil, "d"), `session ended: no session of client "d"`},
-		"a message for an unknown session":  {AppendQueued(nil, "d", Queued{Message: m}), `queued: no session of client "d"`},
+		"a message for an unknown session":  {AppendQueued(nil, "d", Queued{}), `queued: no session of client "d"`},
+		"a body that is not there":          {AppendQueued(nil, "c", Queued{Seq: 2, Message: m}), `queued: client "c": no body stands before it`},
+		"a body of another frame":           {AppendUse(nil, 0), `use of a body: no body 0 in this frame`},
 		"a will of an unknown session":      {AppendWillArmed(nil, "d", Will{Message: m}), `will armed: no session of client "d"`},
 		"sending an unknown message":        {AppendSent(nil, "c", 2, 1), `sent: client "c": no message 2 in the queue`},
 		"releasing an unknown message":      {AppendReleased(nil, "c", 2), `released: client "c": no message 2 in the queue`},
 		"acknowledging an unknown message":  {AppendAcked(nil, "c", 2), `acked: client "c": no message 2 in the queue`},
-		"queueing a message twice":          {AppendQueued(nil, "c", Queued{Seq: 1, Message: m}), `queued: client "c": message 1 is in the queue already`},
+		"queueing a message twice":          {AppendQueued(nil, "c", Queued{Seq: 1}), `queued: client "c": message 1 is in the queue already`},
 		"receiving an identifier twice":     {AppendReceived(nil, "c", 6), `received: client "c": incoming packet identifier 6 is stored already`},
 		"completing an unknown identifier":  {AppendCompleted(nil, "c", 7), `completed: client "c": no incoming packet identifier 7`},
 		"unsubscribing from what is not":    {AppendUnsubscribed(nil, "c", "x"), `unsubscribed: client "c": no subscription "x"`},
@@ -131,7 +140,7 @@ func TestApplyNamesWhatIsNotThere(t *testing.T) {
 func TestStateDoesNotAliasTheBatch(t *testing.T) {
 	m := &message.Message{Topic: "t", Payload: []byte("payload"), Forward: []byte("forward")}
 	batch := AppendSessionOpened(nil, "c", Opened{UserName: "u"})
-	batch = AppendQueued(batch, "c", Queued{Seq: 1, Message: m})
+	batch = append(batch, queued("c", Queued{Seq: 1, Message: m})...)
 	batch = AppendWillArmed(batch, "c", Will{Message: m})
 	batch = AppendRetained(batch, m)
 	var s, want State
@@ -166,11 +175,28 @@ func TestExpiresAt(t *testing.T) {
 // history is a run of a broker, drawn at random: records that fit one
 // another, and beside them what they should add up to, kept the naive way.
 type history struct {
-	batch []byte
-	ends  []int // where each record ends
+	steps []step
+	batch []byte           // the records of the step that is being drawn
+	body  *message.Message // of those
+	sent  []*message.Message
 	naive map[string]*naive
 	topic map[string]string // retained payloads
 	seq   uint64
+}
+
+// step is what is appended to a frame at once.
+type step struct {
+	records []byte
+	body    *message.Message
+}
+
+// frame is all of some steps as one frame.
+func frame(steps []step) []byte {
+	var f Frame
+	for _, s := range steps {
+		f.Append(s.records, s.body)
+	}
+	return f.Bytes()
 }
 
 type naive struct {
@@ -190,9 +216,10 @@ func histories() *rapid.Generator[*history] {
 	return rapid.Custom(func(t *rapid.T) *history {
 		h := &history{naive: map[string]*naive{}, topic: map[string]string{}}
 		for range rapid.IntRange(0, 120).Draw(t, "records") {
+			h.batch, h.body = nil, nil
 			h.step(t)
-			if n := len(h.batch); len(h.ends) == 0 || n > h.ends[len(h.ends)-1] {
-				h.ends = append(h.ends, n)
+			if len(h.batch) > 0 {
+				h.steps = append(h.steps, step{h.batch, h.body})
 			}
 		}
 		return h
@@ -261,6 +288,11 @@ func (h *history) stepSession(t *rapid.T, client string, n *naive, m *message.Me
 		n.will = string(m.Payload)
 		h.batch = AppendWillArmed(h.batch, client, Will{Message: m})
 	case 4, 5:
+		if len(h.sent) > 0 && id > 2 { // one that others have too
+			m = rapid.SampledFrom(h.sent).Draw(t, "message")
+		}
+		h.sent = append(h.sent, m)
+		h.body = m
 		h.seq++
 		n.queue[h.seq] = string(m.Payload)
 		h.batch = AppendQueued(h.batch, client, Queued{Seq: h.seq, QoS: 2, Message: m})
@@ -292,7 +324,7 @@ func TestStateIsWhatANaiveModelSays(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := histories().Draw(t, "history")
 		var s State
-		if err := s.Apply(h.batch); err != nil {
+		if err := s.Apply(frame(h.steps)); err != nil {
 			t.Fatal(err)
 		}
 		retained := map[string]string{}
@@ -336,24 +368,24 @@ func simplify(s *Session) *naive {
 	return n
 }
 
-func TestABatchMaySplitBetweenAnyTwoRecords(t *testing.T) {
+func TestAFrameMayEndBetweenAnyTwoSteps(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := histories().Draw(t, "history")
 		var whole, split State
-		if err := whole.Apply(h.batch); err != nil {
+		if err := whole.Apply(frame(h.steps)); err != nil {
 			t.Fatal(err)
 		}
-		from := 0
-		for _, end := range h.ends {
-			if end != len(h.batch) && rapid.Bool().Draw(t, "split here") {
-				continue
+		var f Frame
+		for _, s := range h.steps {
+			f.Append(s.records, s.body)
+			if rapid.Bool().Draw(t, "split here") {
+				if err := split.Apply(f.Bytes()); err != nil {
+					t.Fatal(err)
+				}
+				f.Reset()
 			}
-			if err := split.Apply(h.batch[from:end]); err != nil {
-				t.Fatal(err)
-			}
-			from = end
 		}
-		if err := split.Apply(h.batch[from:]); err != nil {
+		if err := split.Apply(f.Bytes()); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(whole, split); diff != "" {
@@ -362,22 +394,78 @@ func TestABatchMaySplitBetweenAnyTwoRecords(t *testing.T) {
 	})
 }
 
+// A message that all share stands in a frame once.
+func TestAFrameHoldsABodyOnce(t *testing.T) {
+	first := &message.Message{Topic: "first", Payload: bytes.Repeat([]byte("x"), 1000)}
+	second := &message.Message{Topic: "second", Payload: bytes.Repeat([]byte("y"), 1000)}
+	var f Frame
+	var want State
+	for seq := range uint64(10) {
+		for _, client := range []string{"c", "d"} {
+			if seq == 0 {
+				f.Append(AppendSessionOpened(nil, client, Opened{}), nil)
+				apply(t, &want, AppendSessionOpened(nil, client, Opened{}))
+			}
+			for i, m := range []*message.Message{first, second} {
+				q := Queued{Seq: seq*2 + uint64(i) + 1, QoS: 1, Message: m}
+				f.Append(AppendQueued(nil, client, q), m)
+				apply(t, &want, queued(client, q))
+			}
+		}
+	}
+	if n := f.Len(); n < 2000 || n > 2500 {
+		t.Errorf("%d bytes, want little more than two messages", n)
+	}
+	var got State
+	apply(t, &got, f.Bytes())
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Fatalf("(-want +got):\n%s", diff)
+	}
+	queue := got.Sessions["c"].Queue
+	if queue[0].Message != queue[2].Message || queue[0].Message == queue[1].Message {
+		t.Error("the sessions do not share the messages")
+	}
+	f.Reset()
+	f.Append(AppendQueued(nil, "c", Queued{Seq: 100, Message: first}), first)
+	apply(t, &got, f.Bytes())
+}
+
+func TestAFrameIsFilledWithoutAllocating(t *testing.T) {
+	m := &message.Message{Topic: "a/b", Payload: make([]byte, 100)}
+	r := AppendQueued(nil, "client", Queued{Seq: 9, QoS: 1, Message: m})
+	var f Frame
+	if n := testing.AllocsPerRun(100, func() {
+		f.Reset()
+		f.Append(r, m)
+		f.Append(r, m)
+	}); n != 0 {
+		t.Errorf("%v allocations, want 0", n)
+	}
+}
+
 // A torn tail changes nothing: what stands before it is applied, as recovery
 // needs it to be.
 func TestATornTailLeavesWhatStandsBeforeIt(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		h := histories().Filter(func(h *history) bool { return len(h.ends) > 0 }).Draw(t, "history")
-		i := rapid.IntRange(0, len(h.ends)-1).Draw(t, "torn record")
-		from := 0
-		if i > 0 {
-			from = h.ends[i-1]
+		h := histories().Filter(func(h *history) bool { return len(h.steps) > 0 }).Draw(t, "history")
+		b := frame(h.steps)
+		starts := []int{0}
+		for at := 0; at < len(b); {
+			_, n, err := Parse(b[at:])
+			if err != nil {
+				t.Fatal(err)
+			}
+			at += n
+			starts = append(starts, at)
 		}
-		cut := rapid.IntRange(from+1, h.ends[i]-1).Draw(t, "cut")
+		i := rapid.IntRange(0, len(starts)-2).Draw(t, "torn record")
+		from := starts[i]
+		cut := rapid.IntRange(from+1, starts[i+1]-1).Draw(t, "cut")
 		var whole, torn State
-		if err := whole.Apply(h.batch[:from]); err != nil {
+		if err := whole.Apply(b[:from]); err != nil {
 			t.Fatal(err)
 		}
-		err := torn.Apply(h.batch[:cut])
+		err := torn.Apply(b[:cut])
 		if want := fmt.Sprintf("at byte %d:", from); err == nil || !strings.Contains(err.Error(), want) {
 			t.Fatalf("err = %v, want %s", err, want)
 		}
@@ -389,7 +477,7 @@ func TestATornTailLeavesWhatStandsBeforeIt(t *testing.T) {
 
 func FuzzApply(f *testing.F) {
 	for i := range 32 {
-		f.Add(histories().Example(i).batch)
+		f.Add(frame(histories().Example(i).steps))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var once, again State
