@@ -302,11 +302,18 @@ func (b *Broker) Close() {
 	})
 }
 
+// The head of a durable session's queue that is in memory, at most about this.
+const (
+	headMessages = 256
+	headBytes    = 32 << 10
+)
+
 func brokerLimits(l *config.Limits) broker.Limits {
 	return broker.Limits{
 		Limits: session.Limits{
 			ReceiveMaximum: uint16(l.ReceiveMaximum), TopicAliasMaximum: uint16(max(l.TopicAliasMaximum, 0)), InFlight: uint16(l.InFlight),
 			QueueMessages: l.QueueMessages, QueueBytes: int(l.QueueBytes), PendingBytes: int(l.PendingBytes),
+			HeadMessages: headMessages, HeadBytes: headBytes,
 		},
 		TopicLevels: l.TopicLevels, Subscriptions: l.Subscriptions, WildcardSubscriptions: l.WildcardSubscriptions,
 		MatchNodes: l.MatchNodes, RetainedMessages: l.RetainedMessages, RetainedBytes: int64(l.RetainedBytes),

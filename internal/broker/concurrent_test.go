@@ -122,9 +122,9 @@ func (a *actor) acknowledge() error {
 }
 
 func TestManyLoopsAgree(t *testing.T) {
-	for name, slow := range map[string]bool{"records are safe at once": false, "records are safe later": true} {
+	for name, log := range logs() {
 		t.Run(name, func(t *testing.T) {
-			log := &ledger{slow: slow}
+			log := log()
 			h, stop := newHistory(log, func(o *Options) { o.Limits.ReceiveMaximum = 1000 })
 			defer stop()
 			quit := make(chan struct{})
@@ -135,7 +135,7 @@ func TestManyLoopsAgree(t *testing.T) {
 					case <-quit:
 						return
 					default:
-						log.commit()
+						h.log.commit()
 					}
 				}
 			})
@@ -154,7 +154,7 @@ func TestManyLoopsAgree(t *testing.T) {
 			loops.Wait()
 			close(quit)
 			beside.Wait()
-			for log.commit() {
+			for h.log.commit() {
 				continue
 			}
 			in()

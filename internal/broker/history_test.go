@@ -110,13 +110,17 @@ type due struct {
 	message []byte
 }
 
-func newHistory(log *ledger, setup func(*Options)) (*history, func()) {
+func newHistory(log Log, setup func(*Options)) (*history, func()) {
 	b, stop := newBroker(log, setup)
+	return historyOf(b, ledgerOf(log)), stop
+}
+
+func historyOf(b *Broker, log *ledger) *history {
 	h := &history{b: b, log: log, t: b.NewTick()}
 	for i := range h.devices {
 		h.devices[i] = &device{h: h, id: fmt.Sprint("c", i), inbound: map[uint16]int{}}
 	}
-	return h, stop
+	return h
 }
 
 // play carries one step out.
@@ -209,12 +213,18 @@ func (d *device) look() error {
 			if p.QoS > 0 {
 				d.received = append(d.received, p)
 			}
+			if p.QoS == 2 && !d.remembered(p.ID, false) {
+				return fmt.Errorf("PUBLISH with %d at QoS 2 came before that was safe", p.ID)
+			}
 		case packet.PUBREL:
 			a, err := packet.ParseAck(f.Type, f.Body, d.link.info.Version)
 			if err != nil {
 				return err
 			}
 			d.released = append(d.released, a.ID)
+			if !d.remembered(a.ID, true) {
+				return fmt.Errorf("PUBREL of %d came before PUBREC was safe", a.ID)
+			}
 		case packet.PUBACK, packet.PUBREC, packet.PUBCOMP, packet.SUBACK, packet.UNSUBACK:
 			if err := d.answered(f); err != nil {
 				return err
@@ -223,6 +233,22 @@ func (d *device) look() error {
 		}
 	}
 	return nil
+}
+
+// remembered says whether what is safe knows of an outgoing packet identifier;
+// where records are in a store, and while the session is.
+func (d *device) remembered(id uint16, released bool) bool {
+	if d.h.b.store == nil || !d.c.session.Durable() {
+		return true
+	}
+	l := d.h.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s, err := l.state(l.safe)
+	if err != nil || s.Sessions[d.id] == nil {
+		return false
+	}
+	return slices.ContainsFunc(s.Sessions[d.id].Queue, func(it *record.Item) bool { return it.ID == id && it.Released == released })
 }
 
 // answered checks an answer against what is due.
@@ -312,6 +338,9 @@ func (d *device) work(s step) error {
 		answer, err = d.packet(t, s)
 		if after, _ := d.h.log.size(); after > before {
 			answer.safe = after
+		}
+		if !d.h.log.has(answer.message) { // what comes of it later, the answer does not promise
+			answer.message = nil
 		}
 	})
 	if answer.t != 0 {
@@ -483,6 +512,11 @@ func (h *history) differ() error {
 		if c == nil {
 			continue // the comparison will tell
 		}
+		if h.b.store != nil {
+			if err := sameQueue(&c.session, held.Sessions[id], s); err != nil {
+				return fmt.Errorf("session %s: %w", id, err)
+			}
+		}
 		if away := c.link == nil; away != (s.ClosedAt > 0) {
 			return fmt.Errorf("session %s: closed at %d, its client is away: %v", id, s.ClosedAt, away)
 		}
@@ -492,6 +526,39 @@ func (h *history) differ() error {
 		return fmt.Errorf("the broker's state (-) is not that of its records (+):\n%s", diff)
 	}
 	return h.count(held)
+}
+
+// sameQueue compares what is in memory of a queue, and how much is not, with the
+// whole queue, and leaves both empty.
+func sameQueue(s *session.Session, held, whole *record.Session) error {
+	if held == nil {
+		return nil // the comparison will tell
+	}
+	messages, bytes := s.Queued()
+	if n := messages + s.InFlight(); n != len(whole.Queue) {
+		return fmt.Errorf("counted %d messages, there are %d", n, len(whole.Queue))
+	}
+	stored := map[uint64]*record.Item{}
+	for _, it := range whole.Queue {
+		stored[it.Seq] = it
+		if it.ID == 0 {
+			bytes -= it.Message.Size()
+		}
+	}
+	if bytes != 0 {
+		return fmt.Errorf("counted %d bytes more than are queued", bytes)
+	}
+	for _, it := range held.Queue {
+		from := stored[it.Seq]
+		if from != nil && it.Message == nil { // left to the store, or not needed any more
+			it.Queued.Message, it.QoS, it.Retain, it.IDs, it.Shared = from.Message, from.QoS, from.Retain, from.IDs, from.Shared
+		}
+		if diff := cmp.Diff(it, from, cmpopts.EquateEmpty()); diff != "" {
+			return fmt.Errorf("in memory (-) is not what is stored (+):\n%s", diff)
+		}
+	}
+	held.Queue, whole.Queue = nil, nil
+	return nil
 }
 
 // count compares the broker's counters with its state.
@@ -531,9 +598,9 @@ func (h *history) count(held *record.State) error {
 }
 
 // run plays a history in a time of its own and says what went wrong.
-func run(t *testing.T, list []step, slow bool) (failed error) {
+func run(t *testing.T, list []step, log Log) (failed error) {
 	synctest.Test(t, func(*testing.T) {
-		h, stop := newHistory(&ledger{slow: slow}, nil)
+		h, stop := newHistory(log, nil)
 		defer stop()
 		for i, s := range list {
 			if err := h.play(s); err != nil {
@@ -553,16 +620,71 @@ func run(t *testing.T, list []step, slow bool) (failed error) {
 			}
 		}
 		synctest.Wait()
-		failed = h.differ()
+		if failed = h.differ(); failed == nil {
+			failed = h.drain()
+		}
+		if failed == nil && h.b.store != nil {
+			failed = again(log)
+		}
 	})
 	return failed
 }
 
+// drain has every client come back and take all that waits for it.
+func (h *history) drain() error {
+	for _, d := range h.devices {
+		if d.link == nil {
+			d.connect(step{})
+		}
+		d.link.mu.Lock()
+		d.link.full = false
+		d.link.mu.Unlock()
+	}
+	for moved := true; moved; {
+		moved = h.log.commit()
+		if err := h.settle(); err != nil {
+			return err
+		}
+		for _, d := range h.devices {
+			for len(d.received)+len(d.released) > 0 {
+				moved = true
+				var err error
+				h.tick(func(t *Tick) { err = d.acknowledge(t, step{N: [4]int{0, 1}, Flag: [4]bool{true}}) })
+				if err := errors.Join(err, h.settle()); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	for _, d := range h.devices {
+		if n, _ := d.c.session.Queued(); n+d.c.session.InFlight() > 0 {
+			return fmt.Errorf("client %s: %d messages are queued and %d in flight, and nothing goes on", d.id, n, d.c.session.InFlight())
+		}
+	}
+	return nil
+}
+
+// again starts a broker on what a crash of another one leaves in its store.
+func again(log Log) error {
+	old := ledgerOf(log)
+	left := archive{&ledger{slow: true, before: old.frame.Bytes()[:old.safe]}}
+	b, stop := newBroker(left, nil)
+	defer stop()
+	if err := b.Restore(left.recover); err != nil {
+		return err
+	}
+	for left.commit() {
+		continue
+	}
+	synctest.Wait()
+	return historyOf(b, left.ledger).differ()
+}
+
 func TestRecordsAddUpToTheState(t *testing.T) {
-	for name, slow := range map[string]bool{"records are safe at once": false, "records are safe later": true} {
+	for name, log := range logs() {
 		t.Run(name, func(t *testing.T) {
 			rapid.Check(t, func(rt *rapid.T) {
-				if err := run(t, steps().Draw(rt, "steps"), slow); err != nil {
+				if err := run(t, steps().Draw(rt, "steps"), log()); err != nil {
 					rt.Fatal(err)
 				}
 			})

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"github.com/fantail-mqtt/fantail/internal/route"
 	"github.com/fantail-mqtt/fantail/internal/session"
 	"github.com/fantail-mqtt/fantail/internal/wheel"
+	"github.com/fantail-mqtt/fantail/message"
 	"github.com/fantail-mqtt/fantail/packet"
 )
 
@@ -75,11 +77,12 @@ func (l *link) frames() (list []packet.Frame) {
 
 // ledger is a log that says when its records are safe.
 type ledger struct {
-	slow bool // records are safe once commit says so
+	slow   bool   // records are safe once commit says so
+	before []byte // records of an earlier process
 
 	mu      sync.Mutex // guards the rest
-	records []byte
-	safe    int // bytes of records
+	frame   record.Frame
+	safe    int // bytes of the frame
 	waiting []promise
 }
 
@@ -89,21 +92,24 @@ type promise struct {
 	done  func(error)
 }
 
-func (l *ledger) Append(records []byte) {
+func (l *ledger) Append(records []byte, body *message.Message) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.records = append(l.records, records...)
+	l.frame.Append(records, body)
 }
 
 func (l *ledger) After(done func(error)) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.slow || l.safe == len(l.records) && len(l.waiting) == 0 {
+	if !l.slow || l.safe == l.frame.Len() && len(l.waiting) == 0 {
 		return true
 	}
-	l.waiting = append(l.waiting, promise{len(l.records), done})
+	l.waiting = append(l.waiting, promise{l.frame.Len(), done})
 	return false
 }
+
+func (l *ledger) Enter() {}
+func (l *ledger) Leave() {}
 
 // commit keeps the first of the promises; false if there is none.
 func (l *ledger) commit() bool {
@@ -126,30 +132,127 @@ func (l *ledger) commit() bool {
 func (l *ledger) size() (all, safe int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.records), l.safe
+	return l.frame.Len(), l.safe
 }
 
 // keeps says whether a message is safe, if it is in the records at all.
 func (l *ledger) keeps(payload []byte) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	at := bytes.Index(l.records, payload)
+	at := bytes.Index(l.frame.Bytes(), payload)
 	return !l.slow || at < l.safe
+}
+
+// has says whether a message is in the records.
+func (l *ledger) has(payload []byte) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bytes.Contains(l.frame.Bytes(), payload)
 }
 
 // replay is the state that the records add up to.
 func (l *ledger) replay() (*record.State, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.state(l.frame.Len())
+}
+
+// state is what the records up to a byte add up to. The caller holds l.mu.
+func (l *ledger) state(end int) (*record.State, error) {
 	s := &record.State{}
-	return s, s.Apply(l.records)
+	return s, errors.Join(s.Apply(l.before), s.Apply(l.frame.Bytes()[:end]))
+}
+
+// logs are the kinds of logs that a broker has to work with.
+func logs() map[string]func() Log {
+	return map[string]func() Log{
+		"records are safe at once": func() Log { return &ledger{} },
+		"records are safe later":   func() Log { return &ledger{slow: true} },
+		"records are in a store":   func() Log { return archive{&ledger{slow: true}} },
+	}
+}
+
+// ledgerOf is the ledger that a log is.
+func ledgerOf(l Log) *ledger {
+	if a, ok := l.(archive); ok {
+		return a.ledger
+	}
+	own, _ := l.(*ledger)
+	return own
+}
+
+// archive is a ledger that is a store as well.
+type archive struct{ *ledger }
+
+func (a archive) Load(client string, from uint64, size int, done func([]record.Queued, error)) {
+	load := func(err error) {
+		state, broken := a.replay()
+		if err = errors.Join(err, broken); err != nil {
+			done(nil, err)
+			return
+		}
+		var items []record.Queued
+		total := 0
+		if s := state.Sessions[client]; s != nil {
+			for _, it := range s.Queue {
+				if it.Seq >= from && it.Message != nil && total < size {
+					items = append(items, it.Queued)
+					total += it.Message.Size()
+				}
+			}
+		}
+		done(items, nil)
+	}
+	if a.After(load) {
+		go load(nil)
+	}
+}
+
+func (a archive) Room(func()) (bool, error) { return true, nil }
+
+// recover is what a process finds that starts on what is safe.
+func (l *ledger) recover(session func(*record.Recovered) error, retained func(*message.Message) error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s, err := l.state(l.safe)
+	if err != nil {
+		return err
+	}
+	for id, found := range s.Sessions {
+		r := &record.Recovered{Client: id, Session: *found}
+		r.Queue = nil
+		for _, it := range found.Queue {
+			r.Last = it.Seq
+			if it.ID > 0 {
+				r.Window = append(r.Window, record.Sent{Seq: it.Seq, ID: it.ID, Released: it.Released})
+				continue
+			}
+			if r.Unsent == 0 {
+				r.Unsent = it.Seq
+			}
+			r.Messages++
+			r.Bytes += int64(it.Message.Size())
+		}
+		if r.Unsent == 0 {
+			r.Unsent = r.Last + 1
+		}
+		if err := session(r); err != nil {
+			return err
+		}
+	}
+	for _, m := range s.Retained {
+		if err := retained(m); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // testLimits are small, so that a short history meets them.
 func testLimits() Limits {
 	return Limits{
 		Limits: session.Limits{
-			ReceiveMaximum: 4, TopicAliasMaximum: 4, InFlight: 3, QueueMessages: 6, QueueBytes: 4000, PendingBytes: 1000,
+			ReceiveMaximum: 4, TopicAliasMaximum: 4, InFlight: 3, QueueMessages: 6, QueueBytes: 4000, HeadMessages: 2, HeadBytes: 4 << 10, PendingBytes: 1000,
 		},
 		TopicLevels: 5, Subscriptions: 6, WildcardSubscriptions: 4, MatchNodes: 1000, RetainedMessages: 3, RetainedBytes: 2000,
 	}

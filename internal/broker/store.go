@@ -13,7 +13,7 @@ import (
 // load asks the store for messages of a session. The caller holds c.mu.
 func (b *Broker) load(c *Client, from uint64) {
 	connection := c.session.Connection()
-	b.store.Load(c.ID, from, session.LoadBytes, func(items []record.Queued, err error) {
+	b.store.Load(c.ID, from, b.limits.Load().HeadBytes, func(items []record.Queued, err error) {
 		b.do(func(t *Tick) { b.loaded(t, c, connection, items, err) })
 	})
 }
@@ -175,7 +175,7 @@ func (b *Broker) missed(t *Tick, a *absentee) {
 	var left leaving
 	switch {
 	case !c.session.Outlives():
-		b.end(t, c, &left)
+		b.endRecorded(t, c, &left, true)
 		delete(s.clients, c.ID)
 	case a.closedAt == 0:
 		left.will = b.away(t, c)

@@ -55,7 +55,7 @@ func (s *Session) Deliver(w *Work, d *message.Draft, to *Route) Outcome {
 	it := Item{Message: d.Keep(), IDs: to.IDs, Shared: to.Shared, QoS: qos, Retain: to.Retain, wait: to.Wait && qos == 2}
 	s.number(&it)
 	s.change(w, Change{Kind: Queue, Item: it})
-	if s.stores(w) && (!s.online || o.stored > 0 || o.queued() >= headMessages || o.bytes >= headBytes) {
+	if s.stores(w) && (!s.online || o.stored > 0 || o.queued() >= w.Limits.HeadMessages || o.bytes >= w.Limits.HeadBytes) {
 		if o.stored == 0 && o.queued() == 0 {
 			o.held = it.Seq - 1
 		}

@@ -34,6 +34,8 @@ type Limits struct {
 	QueueMessages     int
 	QueueBytes        int
 	PendingBytes      int // encoded bytes that wait for a slow client
+	HeadMessages      int // of a queue that are in memory, if a store has it
+	HeadBytes         int // of the same
 }
 
 // Terms are what a connection agreed on.

@@ -2,15 +2,6 @@ package session
 
 import "slices"
 
-// The head of a durable session's queue that is in memory, at most about this.
-const (
-	headMessages = 256
-	headBytes    = 32 << 10
-)
-
-// LoadBytes is about how much to hand to Loaded at once.
-const LoadBytes = headBytes
-
 // stores says whether the log's store has this session's messages.
 func (s *Session) stores(w *Work) bool { return w.Stores && s.Durable() }
 
@@ -47,7 +38,7 @@ func (s *Session) ask(w *Work) {
 	}
 	if from := o.missing(); from > 0 {
 		o.loading, w.Load = true, from
-	} else if o.stored > 0 && o.queued() < headMessages/2 && o.bytes < headBytes/2 {
+	} else if o.stored > 0 && o.queued() <= w.Limits.HeadMessages/2 && o.bytes <= w.Limits.HeadBytes/2 {
 		o.loading, w.Load = true, o.held+1
 	}
 }
