@@ -170,8 +170,10 @@ func (b *Broker) Addresses() []string {
 	return list
 }
 
-// Publish publishes a message of the program's own.
-func (b *Broker) Publish(_ context.Context, m Message) error {
+// Publish publishes a message of the program's own. At QoS 1 and 2, and with
+// Retain, it returns once all that has to be stored is: ctx bounds that wait, and
+// does not take the message back.
+func (b *Broker) Publish(ctx context.Context, m Message) error {
 	if err := m.check(); err != nil {
 		return fmt.Errorf("publish to %q: %w", m.Topic, err)
 	}
@@ -182,7 +184,7 @@ func (b *Broker) Publish(_ context.Context, m Message) error {
 	if m.Expiry > 0 {
 		kept.Expiry, kept.HasExpiry = uint32(max(m.Expiry/time.Second, 1)), true
 	}
-	code, err := b.broker.PublishInside(kept)
+	code, err := b.broker.PublishInside(ctx, kept)
 	if err != nil {
 		return fmt.Errorf("publish to %q: %w", m.Topic, err)
 	}

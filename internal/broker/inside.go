@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -102,16 +103,32 @@ func (i *insider) retained(filter string, f func(*message.Message), quit <-chan 
 }
 
 // PublishInside publishes a message of the program's own, and returns what a
-// client would hear.
-func (b *Broker) PublishInside(m *message.Message) (code packet.Code, err error) {
+// client would hear, once the message is as safe as that promises. An end of the
+// context ends the waiting only.
+func (b *Broker) PublishInside(ctx context.Context, m *message.Message) (code packet.Code, err error) {
 	if err := topic.ValidName(m.Topic, b.limits.Load().TopicLevels); err != nil {
 		return packet.TopicNameInvalid, err
 	}
+	stored := make(chan error, 1)
 	b.do(func(t *Tick) {
+		logged := t.logged
 		kept := *m
 		kept.Arrived = t.now
 		d := message.From(&kept)
-		code = b.route(t, nil, &d)
+		if b.failing.Load() != nil && b.keeps(t, nil, &d) {
+			t.stats.Dropped[DropStore]++
+			code = packet.QuotaExceeded
+		} else {
+			code = b.route(t, nil, &d)
+		}
+		if t.logged == logged || b.o.Log.After(func(err error) { stored <- err }) {
+			stored <- nil
+		}
 	})
-	return code, nil
+	select {
+	case err = <-stored:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	return code, err
 }

@@ -42,6 +42,8 @@ type Conn struct {
 	expiry  uint32 // session expiry interval of the CONNECT
 	state   state
 	stalled bool // reading pauses until the client reads
+	crowded bool // the store has no room; it will say when it has
+	waits   bool // reading pauses until then
 	client  *broker.Client
 	auth    *proof
 	origin  string // of a browser's WebSocket
@@ -90,11 +92,48 @@ func (c *Conn) Data(l loop.Local, b []byte) (n int) {
 	return n
 }
 
-// slowDown stops reading from a client that does not read its answers.
+// slowDown stops reading from a client that does not read its answers, and from
+// any while the disk does not keep up. While the disk fails, reading goes on: what
+// would have to be stored is refused.
 func (c *Conn) slowDown() {
-	if c.state == up && !c.stalled && c.client.Pending() > 2*c.server.o.PendingBytes {
+	if c.state != up {
+		return
+	}
+	if !c.stalled && c.client.Pending() > 2*c.server.o.PendingBytes {
 		c.stalled = true
 		c.sock.Pause()
+	}
+	if c.crowded {
+		return
+	}
+	room, failing := c.server.o.Broker.Room(func() { c.sock.Post(c.uncrowd) })
+	if !room {
+		c.crowded, c.waits = true, failing == nil
+	}
+	if c.waits {
+		c.sock.Pause()
+	}
+}
+
+// uncrowd goes on when the store has room again.
+func (c *Conn) uncrowd(l loop.Local) {
+	waited := c.waits
+	c.crowded, c.waits = false, false
+	if c.state != up || !waited {
+		return
+	}
+	t := tick(l)
+	if c.patience > 0 { // nothing could come meanwhile
+		c.last.Store(t.Now())
+		c.server.o.Wheel.Set(&c.timer, c, t.Now()+int64(c.patience))
+	}
+	c.resume(l)
+}
+
+// resume reads on, unless something else keeps it from that.
+func (c *Conn) resume(l loop.Local) {
+	if !c.stalled && !c.waits {
+		c.sock.Resume(l)
 	}
 }
 
@@ -107,7 +146,7 @@ func (c *Conn) Writable(l loop.Local) {
 	c.server.o.Broker.Writable(t, c.client, c)
 	if c.stalled {
 		c.stalled = false
-		c.sock.Resume(l)
+		c.resume(l)
 	}
 }
 
@@ -307,7 +346,7 @@ func (c *Conn) Due(now int64) (next int64) {
 		return until
 	}
 	c.sock.Post(func(l loop.Local) {
-		if c.state == up { // [MQTT-3.1.2-22]
+		if c.state == up && !c.waits { // [MQTT-3.1.2-22]
 			c.fail(tick(l), packet.Refuse(packet.KeepAliveTimeout, "nothing came for one and a half times the keep-alive"))
 		}
 	})
