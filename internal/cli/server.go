@@ -39,7 +39,7 @@ func serverCommand(e *env) *cobra.Command {
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&s.file, "config", "", "read the configuration from `FILE`")
-	f.StringVar(&s.data, "data", "", "`DIR` belongs to this broker alone")
+	f.StringVar(&s.data, "data", "", "keep state in `DIR`, which belongs to this broker alone; without it: "+config.ServerData)
 	f.StringArrayVar(&s.listen, "listen", nil, "serve `URL` in place of all configured addresses; may be repeated")
 	f.StringVar(&s.durability, "durability", "", "`fsync|memory`: what an acknowledgement promises")
 	f.StringVar(&s.level, "log-level", "", "log from this `LEVEL` on: debug, info, warn or error")
@@ -87,6 +87,9 @@ func (s *serverFlags) load() (*config.Config, error) {
 	}
 	if s.durability != "" {
 		c.Durability = s.durability
+	}
+	if c.Data == "" && c.Durability != config.DurabilityMemory {
+		c.Data = config.ServerData
 	}
 	if s.level != "" {
 		c.Log.Level = s.level

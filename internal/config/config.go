@@ -18,9 +18,11 @@ type Config struct {
 	// Listeners are the addresses to serve. nil means the defaults; an empty
 	// list that is not nil means none, for a broker used only in process.
 	Listeners []Listener `yaml:"listeners"`
-	// Data is the folder that belongs to this broker alone. Empty: none.
+	// Data is the folder that belongs to this broker alone. Empty: none; the
+	// command then takes ServerData, unless Durability is DurabilityMemory.
 	Data string `yaml:"data"`
-	// Durability says what an acknowledgement promises: DurabilityMemory.
+	// Durability says what an acknowledgement promises: DurabilityFsync, which
+	// needs Data and is the default with it, or DurabilityMemory.
 	Durability string `yaml:"durability"`
 	Auth       Auth   `yaml:"auth"`
 	Limits     Limits `yaml:"limits"`
@@ -111,12 +113,17 @@ type Loop struct {
 	Loops int `yaml:"loops"`
 }
 
-// What Durability may be. DurabilityFsync is known and refused until there is
-// a store to keep its promise.
+// What Durability may be.
 const (
+	// DurabilityFsync promises that sessions, what is queued for them, and
+	// retained messages are stored on disk before they are acknowledged.
+	DurabilityFsync = "fsync"
+	// DurabilityMemory promises them until the process ends.
 	DurabilityMemory = "memory"
-	DurabilityFsync  = "fsync"
 )
+
+// ServerData is the data folder of the command that was told none.
+const ServerData = "data"
 
 // From where an anonymous client is let in.
 const (

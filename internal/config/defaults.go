@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// Defaults is the configuration of a broker that was told nothing.
+// Defaults is the configuration of a broker that was told nothing; what
+// durability it has hangs from whether it has a data folder.
 func Defaults() Config {
 	return Config{
 		Node: "fantail",
@@ -13,7 +14,6 @@ func Defaults() Config {
 			{Scheme: SchemeTCP, Address: "0.0.0.0:1883"},
 			{Scheme: SchemeHTTP, Address: "127.0.0.1:18083"},
 		},
-		Durability:  DurabilityMemory,
 		Auth:        Auth{Anonymous: AnonymousLoopback},
 		Limits:      defaultLimits(),
 		Shared:      SharedRoundRobin,
@@ -21,6 +21,14 @@ func Defaults() Config {
 		SysInterval: 10 * time.Second,
 		Loop:        Loop{Transport: TransportAuto},
 	}
+}
+
+// durability is the default: with a folder to keep it in, state is kept.
+func (c *Config) durability() string {
+	if c.Data == "" {
+		return DurabilityMemory
+	}
+	return DurabilityFsync
 }
 
 func defaultLimits() Limits {
@@ -51,7 +59,7 @@ func (c Config) WithDefaults() Config {
 		c.Listeners = d.Listeners
 	}
 	c.Listeners = listenersWithDefaults(c.Listeners)
-	c.Durability = cmp.Or(c.Durability, d.Durability)
+	c.Durability = cmp.Or(c.Durability, c.durability())
 	c.Auth.Anonymous = cmp.Or(c.Auth.Anonymous, d.Auth.Anonymous)
 	c.Limits = c.Limits.withDefaults()
 	c.Shared = cmp.Or(c.Shared, d.Shared)

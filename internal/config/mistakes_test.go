@@ -77,10 +77,6 @@ func TestParseNamesEveryMistake(t *testing.T) {
 			"node: a/b\n",
 			[]string{`line 1: node: "a/b" cannot be a topic level: leave out /, + and #`},
 		},
-		"durability that is not there yet": {
-			"durability: fsync\n",
-			[]string{"line 1: durability: fsync is not there yet: this version keeps its state in memory and loses it when it stops; write memory to agree"},
-		},
 		"durability misspelt": {
 			"durability: memroy\n",
 			[]string{`line 1: durability: "memroy" is unknown: did you mean memory?`},
@@ -210,8 +206,8 @@ func TestValidateNamesEveryMistakeByKey(t *testing.T) {
 		"long server reference":      {func(c *Config) { c.ServerReference = strings.Repeat("s", 65536) }, []string{"server_reference: the text has 65536 bytes, which is above 65535"}},
 		"response information":       {func(c *Config) { c.ResponseInformation = "a\x00" }, []string{`response_information: "a\x00" is not UTF-8 text without a zero`}},
 		"user name that is no UTF-8": {func(c *Config) { c.Auth.Users = []User{{"\xff", "x"}} }, []string{`auth.users[0].name: "\xff" is not UTF-8 text without a zero`}},
-		"two at once": {func(c *Config) { c.Shared, c.Durability = "x", "fsync" }, []string{
-			"durability: fsync is not there yet: this version keeps its state in memory and loses it when it stops; write memory to agree",
+		"two at once": {func(c *Config) { c.Shared, c.Durability = "x", "disk" }, []string{
+			`durability: "disk" is unknown: it is one of fsync, memory`,
 			`shared: "x" is unknown: it is one of round_robin, random, sticky, hash_clientid, hash_topic`,
 		}},
 		"listener made by hand": {func(c *Config) {

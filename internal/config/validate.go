@@ -20,7 +20,9 @@ func (c Config) mistakes() []Mistake {
 	var k check
 	k.node(c.Node)
 	k.listeners(c.Listeners)
-	k.durability(c.Durability)
+	if c.Durability != "" { // which is that of the data folder
+		k.oneOf("durability", c.Durability, DurabilityFsync, DurabilityMemory)
+	}
 	k.oneOf("auth.anonymous", c.Auth.Anonymous, AnonymousLoopback, AnonymousAlways, AnonymousNever)
 	k.users(c.Auth.Users)
 	k.limits(c.Limits)
@@ -97,14 +99,6 @@ func (k *check) listeners(listeners []Listener) {
 		}
 		seen[l.Address] = i
 	}
-}
-
-func (k *check) durability(durability string) {
-	if durability == DurabilityFsync {
-		k.add("durability", "fsync is not there yet: this version keeps its state in memory and loses it when it stops; write memory to agree")
-		return
-	}
-	k.oneOf("durability", durability, DurabilityMemory)
 }
 
 func (k *check) users(users []User) {
