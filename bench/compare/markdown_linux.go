@@ -22,6 +22,7 @@ func (r *report) markdown() string {
 	for _, t := range r.loads {
 		r.writeLoad(&b, t)
 	}
+	r.writeDurables(&b)
 	for _, t := range r.idles {
 		r.writeIdle(&b, t)
 	}
