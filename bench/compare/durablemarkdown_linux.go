@@ -24,7 +24,8 @@ func (r *report) writeDurables(b *strings.Builder) {
 		return
 	}
 	b.WriteString("## Durable sessions\n\n")
-	fmt.Fprintf(b, "Sessions whose clients are away; data on %v; CPU until %v after the last message.\n\n", r.disk, durableSettle)
+	fmt.Fprintf(b, "Sessions whose clients are away. Data on %v; fantail with `--durability %s`, mosquitto with persistence, which it writes at its end.\n\n",
+		r.disk, r.promise)
 	for _, t := range r.durables {
 		for _, name := range t.scenario.Pattern.Names() {
 			r.writeDurable(b, t, name)

@@ -22,6 +22,7 @@ type options struct {
 	scenarios []load.Scenario
 	durables  []load.Durable
 	data      string // where brokers keep their state in the durable scenarios
+	promise   string // Fantail's durability in them
 	idle      int    // connections; 0 leaves the idle scenario out
 	rounds    int
 	seconds   time.Duration
@@ -111,6 +112,7 @@ func (f *flags) check() (*options, error) {
 		seconds: time.Duration(f.seconds * float64(time.Second)),
 		quick:   f.quick,
 		out:     f.out,
+		promise: f.durability,
 	}
 	if f.durability != "fsync" && f.durability != "memory" {
 		return nil, fmt.Errorf("-durability %s: choose fsync or memory", f.durability)

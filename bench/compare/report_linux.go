@@ -26,7 +26,8 @@ type report struct {
 	against  string
 	loads    []*loadTable
 	durables []*durableTable
-	disk     disk // of the durable scenarios
+	disk     disk   // of the durable scenarios
+	promise  string // Fantail's durability in them
 	idles    []*idleTable
 }
 
@@ -61,6 +62,7 @@ func newReport(ctx context.Context, o *options, args []string) *report {
 		rounds:  o.rounds,
 		seconds: o.seconds,
 		against: o.against,
+		promise: o.promise,
 	}
 	for _, k := range o.brokers {
 		r.brokers = append(r.brokers, k.Name)
