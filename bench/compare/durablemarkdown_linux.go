@@ -50,7 +50,8 @@ func (r *report) writeDurable(b *strings.Builder, t *durableTable, name string) 
 	fmt.Fprintf(b, "| %s |\n|%s\n", strings.Join(heads, " | "), strings.Repeat("---|", len(heads)))
 	for _, who := range r.brokers {
 		row := t.row(who)
-		cells := []string{who}
+		cells := make([]string, 0, len(heads))
+		cells = append(cells, who)
 		for _, c := range columns {
 			cells = append(cells, c.cells(row, t.row(r.against))...)
 		}

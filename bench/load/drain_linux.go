@@ -78,6 +78,7 @@ func (r *durableRun) listen(ctx context.Context, d time.Duration) error {
 // comeBack connects all sessions without waiting for an answer: messages may
 // come right behind it.
 func (r *durableRun) comeBack() error {
+	var hello []byte
 	for i := range r.g.subs {
 		s := &r.g.subs[i]
 		fd, err := dial(r.to.Addr, netip.Addr{})
@@ -86,7 +87,8 @@ func (r *durableRun) comeBack() error {
 		}
 		s.fd, s.resuming = fd, true
 		s.rest, s.out, s.sent, s.full = s.rest[:0], s.out[:0], 0, false
-		if err := writeAll(fd, appendConnect(nil, keptSession, r.sessionID(i), 0)); err != nil {
+		hello = appendConnect(hello[:0], keptSession, r.sessionID(i), 0)
+		if err := writeAll(fd, hello); err != nil {
 			return fmt.Errorf("session %d: %w", i, err)
 		}
 		if err := unix.SetNonblock(fd, true); err != nil {
