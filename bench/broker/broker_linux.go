@@ -3,7 +3,8 @@
 //
 // A broker is a command line with placeholders: {port} is the free port, {dir}
 // an empty directory that goes away with the process, and {mosquitto.conf} a
-// configuration in it that lets mosquitto run without limits or persistence.
+// configuration in it that lets mosquitto run without limits or persistence;
+// {mosquitto-durable.conf} turns persistence on.
 package broker
 
 import (
@@ -31,16 +32,24 @@ const (
 type Kind struct {
 	Name    string
 	Argv    []string // with placeholders
+	Durable []string // the same with state on disk; Argv if empty
 	Version []string // a command whose output names the version; none if empty
+
+	under string // where {dir} is made; the system's place if empty
 }
 
-// Fantail is ours, in memory as mosquitto is without persistence.
-func Fantail(path string) Kind {
+// Fantail is ours, in memory as mosquitto is without persistence, and with the
+// given promise where state is on disk.
+func Fantail(path, durability string) Kind {
 	return Kind{
 		Name: "fantail",
 		Argv: []string{
 			path, "server", "--listen", "tcp://127.0.0.1:{port}",
 			"--durability", "memory", "--log-level", "error",
+		},
+		Durable: []string{
+			path, "server", "--listen", "tcp://127.0.0.1:{port}", "--data", "{dir}/data",
+			"--durability", durability, "--log-level", "error",
 		},
 		Version: []string{path, "version"},
 	}
@@ -51,8 +60,18 @@ func Mosquitto(path string) Kind {
 	return Kind{
 		Name:    "mosquitto",
 		Argv:    []string{path, "-c", "{mosquitto.conf}"},
+		Durable: []string{path, "-c", "{mosquitto-durable.conf}"},
 		Version: []string{path, "-h"},
 	}
+}
+
+// OnDisk is the broker with its state in a directory under the given one.
+func (k Kind) OnDisk(under string) Kind {
+	k.under = under
+	if len(k.Durable) > 0 {
+		k.Argv = k.Durable
+	}
+	return k
 }
 
 // Parse reads name=command, the words of the command parted by blanks.
@@ -67,6 +86,7 @@ func Parse(s string) (Kind, error) {
 	}
 	k := Kind{Name: name, Argv: argv}
 	if strings.Contains(command, "{mosquitto.conf}") {
+		k.Durable = strings.Fields(strings.ReplaceAll(command, "{mosquitto.conf}", "{mosquitto-durable.conf}"))
 		k.Version = []string{argv[0], "-h"}
 	}
 	return k, nil
@@ -117,7 +137,7 @@ func (k Kind) launch(ctx context.Context) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "bench-"+k.Name+"-")
+	dir, err := os.MkdirTemp(k.under, "bench-"+k.Name+"-")
 	if err != nil {
 		return nil, err
 	}
@@ -153,14 +173,22 @@ func freePort(ctx context.Context) (netip.AddrPort, error) {
 
 func fillIn(argv []string, dir string, port uint16) ([]string, error) {
 	conf := filepath.Join(dir, "mosquitto.conf")
-	r := strings.NewReplacer("{port}", strconv.Itoa(int(port)), "{dir}", dir, "{mosquitto.conf}", conf)
+	r := strings.NewReplacer("{port}", strconv.Itoa(int(port)), "{dir}", dir,
+		"{mosquitto.conf}", conf, "{mosquitto-durable.conf}", conf)
 	filled := make([]string, len(argv))
 	for i, word := range argv {
 		filled[i] = r.Replace(word)
-		if strings.Contains(word, "{mosquitto.conf}") {
-			if err := os.WriteFile(conf, mosquittoConf(port), 0o644); err != nil {
-				return nil, err
-			}
+		var text []byte
+		switch {
+		case strings.Contains(word, "{mosquitto.conf}"):
+			text = mosquittoConf(port, "persistence false")
+		case strings.Contains(word, "{mosquitto-durable.conf}"):
+			text = mosquittoConf(port, "persistence true\npersistence_location "+dir+"/")
+		default:
+			continue
+		}
+		if err := os.WriteFile(conf, text, 0o644); err != nil {
+			return nil, err
 		}
 	}
 	return filled, nil
@@ -169,18 +197,21 @@ func fillIn(argv []string, dir string, port uint16) ([]string, error) {
 // mosquittoConf removes what would slow mosquitto down or let it drop messages.
 // Started by root it would change its user, and the kernel would forget that it
 // is to end with us; started by anyone else it ignores the user.
-func mosquittoConf(port uint16) []byte {
+//
+// With persistence it writes its state to disk every half hour and at its end,
+// which is its default: nothing slows it down in between.
+func mosquittoConf(port uint16, persistence string) []byte {
 	return fmt.Appendf(nil, `listener %d 127.0.0.1
 user root
 allow_anonymous true
-persistence false
+%s
 max_queued_messages 0
 max_inflight_messages 0
 set_tcp_nodelay true
 sys_interval 0
 log_dest stderr
 log_type error
-`, port)
+`, port, persistence)
 }
 
 // answers waits until the broker accepts an MQTT connection: an open port alone
@@ -257,6 +288,15 @@ func (p *Process) Stop() error {
 	return os.RemoveAll(p.dir)
 }
 
+// Discard ends the broker at once, for one that would write what it holds to a
+// directory that goes away.
+func (p *Process) Discard() error {
+	if err := p.kill(); err != nil {
+		return fmt.Errorf("stop process %d: %w", p.PID, err)
+	}
+	return os.RemoveAll(p.dir)
+}
+
 func (p *Process) end() error {
 	if err := p.cmd.Process.Signal(terminate); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
@@ -267,7 +307,11 @@ func (p *Process) end() error {
 	case <-p.gone:
 		return nil
 	case <-patience.C:
+		return p.kill()
 	}
+}
+
+func (p *Process) kill() error {
 	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}

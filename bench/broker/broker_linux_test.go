@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -61,6 +62,48 @@ func TestMosquittoStartsAndStops(t *testing.T) {
 	}
 	if err := greet(t.Context(), p.Addr); err == nil {
 		t.Error("it still answers")
+	}
+}
+
+func TestStateOnDisk(t *testing.T) {
+	parsed, err := Parse("m=" + mosquittoPath + " -c {mosquitto.conf}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, k := range map[string]Kind{"ours": Mosquitto(mosquittoPath), "another": parsed} {
+		t.Run(name, func(t *testing.T) {
+			under := t.TempDir()
+			p, err := k.OnDisk(under).Start(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			conf, err := os.ReadFile(filepath.Join(p.dir, "mosquitto.conf"))
+			if want := "\npersistence true\npersistence_location " + p.dir + "/\n"; err != nil || !strings.Contains(string(conf), want) {
+				t.Errorf("configuration %v: %s", err, conf)
+			}
+			if filepath.Dir(p.dir) != under {
+				t.Errorf("its directory is %s, want one in %s", p.dir, under)
+			}
+			if err := p.Discard(); err != nil {
+				t.Error(err)
+			}
+			if p.Running() == nil {
+				t.Error("it counts as running after Discard")
+			}
+			if _, err := os.Stat(p.dir); !os.IsNotExist(err) {
+				t.Errorf("its directory is still there: %v", err)
+			}
+		})
+	}
+}
+
+func TestFantailKeepsItsPromiseOnlyOnDisk(t *testing.T) {
+	k := Fantail("/f", "fsync")
+	if line := strings.Join(k.Argv, " "); !strings.Contains(line, "--durability memory") || strings.Contains(line, "--data") {
+		t.Errorf("in memory: %s", line)
+	}
+	if line := strings.Join(k.OnDisk("/d").Argv, " "); !strings.Contains(line, "--data {dir}/data --durability fsync") {
+		t.Errorf("on disk: %s", line)
 	}
 }
 

@@ -22,6 +22,7 @@ func (r *report) markdown() string {
 	for _, t := range r.loads {
 		r.writeLoad(&b, t)
 	}
+	r.writeDurables(&b)
 	for _, t := range r.idles {
 		r.writeIdle(&b, t)
 	}
@@ -32,7 +33,11 @@ func (r *report) writeHead(b *strings.Builder) {
 	fmt.Fprintf(b, "# Brokers compared, %s\n\n", r.when.UTC().Format("2006-01-02 15:04 UTC"))
 	fmt.Fprintf(b, "- command: `%s`\n", r.commandLine())
 	fmt.Fprintf(b, "- machine: %v; load average at the start %s\n", r.machine, r.machine.load)
-	fmt.Fprintf(b, "- medians of %d × %v after %v of warm-up, brokers in turns, a fresh process each time\n", r.rounds, r.seconds, warmUp)
+	length := ""
+	if len(r.loads) > 0 {
+		length = fmt.Sprintf(" × %v after %v of warm-up", r.seconds, warmUp)
+	}
+	fmt.Fprintf(b, "- rounds: %d%s, of which the tables show medians; brokers in turns, a fresh process each time\n", r.rounds, length)
 	for i, name := range r.brokers {
 		fmt.Fprintf(b, "- %s: %s\n", name, r.versions[i])
 	}

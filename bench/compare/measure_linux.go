@@ -31,6 +31,9 @@ func measureAll(ctx context.Context, o *options, r *report, progress io.Writer) 
 				fmt.Fprintf(progress, "round %d  %-18s %-12s %s\n", round+1, sc.Name(), k.Name, loadLine(result, err))
 			}
 		}
+		if err := measureDurables(ctx, o, r, round, progress); err != nil {
+			return err
+		}
 		if err := measureIdle(ctx, o, r, round, progress); err != nil {
 			return err
 		}

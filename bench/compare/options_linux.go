@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -19,7 +20,10 @@ type options struct {
 	brokers   []broker.Kind
 	against   string // the yardstick's name
 	scenarios []load.Scenario
-	idle      int // connections; 0 leaves the idle scenario out
+	durables  []load.Durable
+	data      string // where brokers keep their state in the durable scenarios
+	promise   string // Fantail's durability in them
+	idle      int    // connections; 0 leaves the idle scenario out
 	rounds    int
 	seconds   time.Duration
 	quick     bool
@@ -29,9 +33,10 @@ type options struct {
 // flags is the command line as written.
 type flags struct {
 	fantail, mosquitto, against, only, out string
+	data, durability                       string
 	brokers                                []broker.Kind
 	rounds, idle, payload                  int
-	seconds, rate                          float64
+	seconds, rate, size                    float64
 	tick                                   time.Duration
 	quick                                  bool
 }
@@ -70,9 +75,12 @@ func (f *flags) define(stderr io.Writer) *flag.FlagSet {
 	set.Float64Var(&f.rate, "rate", 10_000, "deliveries per second of the open loop; 0 leaves it out")
 	set.DurationVar(&f.tick, "tick", 200*time.Microsecond, "grain of the open loop's schedule; 0 spaces messages evenly")
 	set.IntVar(&f.payload, "payload", 128, "bytes of a message")
-	set.StringVar(&f.only, "only", "", "comma-separated scenario `names` or the first words of them: pairs,fanin-q1,pairs-q0-closed,idle")
+	set.StringVar(&f.only, "only", "", "comma-separated scenario `names` or the first words of them: pairs,fanin-q1,pairs-q0-closed,durable,idle")
 	set.IntVar(&f.idle, "idle", 15_000, "connections of the idle scenario; 0 leaves it out")
-	set.BoolVar(&f.quick, "quick", false, "pairs QoS 0 and 1, closed and open loop, one round of 2 s, no idle (each unless given)")
+	set.Float64Var(&f.size, "durable-size", 1, "messages and sessions of the durable scenarios, in terms of those that the goals were set with")
+	set.StringVar(&f.data, "data-dir", ".", "`directory`, on a disk, under which brokers keep their state in the durable scenarios")
+	set.StringVar(&f.durability, "durability", "fsync", "what Fantail promises in the durable scenarios: fsync or memory")
+	set.BoolVar(&f.quick, "quick", false, "pairs QoS 0 and 1, closed and open loop, one round of 2 s, neither durable nor idle (each unless given)")
 	set.StringVar(&f.out, "out", "bench/results", "`directory` for the table; '' writes none")
 	return set
 }
@@ -91,6 +99,9 @@ func (f *flags) hurry(given map[string]bool) {
 	if !given["seconds"] {
 		f.seconds = 2
 	}
+	if !given["durable-size"] {
+		f.size = 0.1
+	}
 }
 
 func (f *flags) check() (*options, error) {
@@ -101,6 +112,10 @@ func (f *flags) check() (*options, error) {
 		seconds: time.Duration(f.seconds * float64(time.Second)),
 		quick:   f.quick,
 		out:     f.out,
+		promise: f.durability,
+	}
+	if f.durability != "fsync" && f.durability != "memory" {
+		return nil, fmt.Errorf("-durability %s: choose fsync or memory", f.durability)
 	}
 	if f.rounds < 1 || f.seconds <= 0 || f.idle < 0 || f.rate < 0 {
 		return nil, errors.New("-rounds, -seconds must be above 0, -idle and -rate not below")
@@ -109,16 +124,26 @@ func (f *flags) check() (*options, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := o.choose(all, f.only); err != nil {
+	durables, err := planDurable(f.size)
+	if err != nil {
 		return nil, err
+	}
+	if err := o.choose(all, durables, f.only); err != nil {
+		return nil, err
+	}
+	if o.data, err = filepath.Abs(f.data); err != nil {
+		return nil, fmt.Errorf("-data-dir %s: %w", f.data, err)
+	}
+	if info, err := os.Stat(o.data); err != nil || !info.IsDir() {
+		return nil, fmt.Errorf("-data-dir %s: no such directory", f.data)
 	}
 	return o, o.gather(f)
 }
 
 // choose keeps the scenarios that -only names.
-func (o *options) choose(all []load.Scenario, only string) error {
+func (o *options) choose(all []load.Scenario, durables []load.Durable, only string) error {
 	if only == "" {
-		o.scenarios = all
+		o.scenarios, o.durables = all, durables
 		return nil
 	}
 	words := strings.Split(only, ",")
@@ -127,9 +152,17 @@ func (o *options) choose(all []load.Scenario, only string) error {
 			o.scenarios = append(o.scenarios, sc)
 		}
 	}
+	for _, sc := range durables {
+		if slices.ContainsFunc(words, func(w string) bool { return matchesDurable(w, sc) }) {
+			o.durables = append(o.durables, sc)
+		}
+	}
 	for _, w := range words {
-		if w != idleName && !slices.ContainsFunc(all, func(sc load.Scenario) bool { return matches(w, sc.Name()) }) {
-			return fmt.Errorf("-only %s: no such scenario; there are %s and %s", w, names(all), idleName)
+		known := w == idleName ||
+			slices.ContainsFunc(all, func(sc load.Scenario) bool { return matches(w, sc.Name()) }) ||
+			slices.ContainsFunc(durables, func(sc load.Durable) bool { return matchesDurable(w, sc) })
+		if !known {
+			return fmt.Errorf("-only %s: no such scenario; there are %s, %s (%s) and %s", w, names(all), durableName, durableNames(durables), idleName)
 		}
 	}
 	if !slices.Contains(words, idleName) {
@@ -150,7 +183,7 @@ func (o *options) gather(f *flags) error {
 		if _, err := os.Stat(f.fantail); err != nil {
 			return fmt.Errorf("no broker at %s: build it (go build -o bin/fantail ./cmd/fantail), say where by -fantail, or leave it out by -fantail ''", f.fantail)
 		}
-		o.brokers = append(o.brokers, broker.Fantail(f.fantail))
+		o.brokers = append(o.brokers, broker.Fantail(f.fantail, f.durability))
 	}
 	o.brokers = append(o.brokers, f.brokers...)
 	if len(o.brokers) == 0 {

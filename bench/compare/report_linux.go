@@ -25,6 +25,9 @@ type report struct {
 	versions []string // of each
 	against  string
 	loads    []*loadTable
+	durables []*durableTable
+	disk     disk   // of the durable scenarios
+	promise  string // Fantail's durability in them
 	idles    []*idleTable
 }
 
@@ -59,6 +62,7 @@ func newReport(ctx context.Context, o *options, args []string) *report {
 		rounds:  o.rounds,
 		seconds: o.seconds,
 		against: o.against,
+		promise: o.promise,
 	}
 	for _, k := range o.brokers {
 		r.brokers = append(r.brokers, k.Name)
@@ -66,6 +70,12 @@ func newReport(ctx context.Context, o *options, args []string) *report {
 	}
 	for _, sc := range o.scenarios {
 		r.loads = append(r.loads, &loadTable{scenario: sc, rows: map[string]*loadRow{}})
+	}
+	for _, sc := range o.durables {
+		r.durables = append(r.durables, &durableTable{scenario: sc, rows: map[string]*durableRow{}})
+	}
+	if len(o.durables) > 0 {
+		r.disk = diskOf(o.data)
 	}
 	if o.idle > 0 {
 		for _, subscribe := range []bool{false, true} {
@@ -119,6 +129,16 @@ func (t *idleTable) name() string {
 func (r *report) exitCode() int {
 	code := 0
 	for _, t := range r.loads {
+		for _, row := range t.rows {
+			if row.faulty() {
+				return exitFaulty
+			}
+			if len(row.errs) > 0 {
+				code = exitFailed
+			}
+		}
+	}
+	for _, t := range r.durables {
 		for _, row := range t.rows {
 			if row.faulty() {
 				return exitFaulty

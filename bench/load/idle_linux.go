@@ -146,7 +146,7 @@ func (c *crowd) grow(ctx context.Context, to netip.AddrPort, idle Idle) error {
 // hello is the CONNECT of client i, with its SUBSCRIBE behind it if asked for.
 func hello(i int, subscribe bool) []byte {
 	id := fmt.Sprintf("idle-%06d", i)
-	b := appendConnect(nil, id, idleKeepAlive)
+	b := appendConnect(nil, cleanSession, id, idleKeepAlive)
 	if !subscribe {
 		return b
 	}

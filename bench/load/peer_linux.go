@@ -44,6 +44,8 @@ type subscriber struct {
 	peer
 	index int
 	flows []flow // by publisher
+
+	resuming bool // has a session and waits for the CONNACK that says so
 }
 
 func newPublisher(sc Scenario, i int) publisher {
@@ -127,7 +129,7 @@ func (p *peer) open(epoll int, to netip.AddrPort, id, filter string, qos byte) e
 }
 
 func greet(fd int, id, filter string, qos byte) error {
-	if err := writeAll(fd, appendConnect(nil, id, 0)); err != nil {
+	if err := writeAll(fd, appendConnect(nil, cleanSession, id, 0)); err != nil {
 		return err
 	}
 	if err := readConnack(fd); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -45,12 +46,21 @@ func RSS(pid int) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("resident memory: %w", err)
 	}
-	return parseStatus(b)
+	return parseStatus(b, "VmRSS:")
 }
 
-func parseStatus(b []byte) (int64, error) {
+// PeakRSS is the most resident memory that a process ever had, in bytes.
+func PeakRSS(pid int) (int64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, fmt.Errorf("resident memory: %w", err)
+	}
+	return parseStatus(b, "VmHWM:")
+}
+
+func parseStatus(b []byte, key string) (int64, error) {
 	for line := range bytes.Lines(b) {
-		rest, ok := bytes.CutPrefix(line, []byte("VmRSS:"))
+		rest, ok := bytes.CutPrefix(line, []byte(key))
 		if !ok {
 			continue
 		}
@@ -60,7 +70,7 @@ func parseStatus(b []byte) (int64, error) {
 		}
 		return kib << 10, nil
 	}
-	return 0, fmt.Errorf("resident memory: no VmRSS, the process has ended")
+	return 0, fmt.Errorf("resident memory: no %s, the process has ended", strings.TrimSuffix(key, ":"))
 }
 
 // ownCPU is the user and system time of this process.

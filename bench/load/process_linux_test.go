@@ -17,11 +17,13 @@ func TestParseStat(t *testing.T) {
 }
 
 func TestParseStatus(t *testing.T) {
-	got, err := parseStatus([]byte("Name:\tx\nVmHWM:\t 999 kB\nVmRSS:\t    8 kB\nThreads:\t1\n"))
-	if err != nil || got != 8192 {
-		t.Errorf("got %d, %v; want 8192", got, err)
+	status := []byte("Name:\tx\nVmHWM:\t 999 kB\nVmRSS:\t    8 kB\nThreads:\t1\n")
+	for key, want := range map[string]int64{"VmRSS:": 8 << 10, "VmHWM:": 999 << 10} {
+		if got, err := parseStatus(status, key); err != nil || got != want {
+			t.Errorf("%s got %d, %v; want %d", key, got, err, want)
+		}
 	}
-	if _, err := parseStatus([]byte("Name:\tzombie\n")); err == nil {
+	if _, err := parseStatus([]byte("Name:\tzombie\n"), "VmRSS:"); err == nil {
 		t.Error("a process without memory was accepted")
 	}
 }

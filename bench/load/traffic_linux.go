@@ -259,6 +259,10 @@ func (g *generator) takeMessage(s *subscriber, head byte, body []byte, now int64
 	// Neither DUP nor RETAIN belongs on a first delivery, and the QoS is that of
 	// the publication [MQTT-3.3.1-2], [MQTT-3.3.1-9], [MQTT-3.8.4-6].
 	if head != publishHead|g.sc.QoS<<1 {
+		if head == connackHead && s.resuming {
+			g.resumed(s, body)
+			return
+		}
 		g.result.Faults.Protocol++
 		if head&0xf0 != publishHead {
 			return

@@ -22,12 +22,18 @@ const (
 
 var errLength = errors.New("remaining length of more than four bytes")
 
-// appendConnect encodes a CONNECT of MQTT 3.1.1 with a clean session.
-func appendConnect(dst []byte, id string, keepAlive uint16) []byte {
+// Connect flags: what becomes of the session when the connection ends.
+const (
+	cleanSession = 0x02
+	keptSession  = 0x00
+)
+
+// appendConnect encodes a CONNECT of MQTT 3.1.1.
+func appendConnect(dst []byte, flags byte, id string, keepAlive uint16) []byte {
 	dst = append(dst, connectHead)
 	dst = appendLength(dst, 10+2+len(id))
 	dst = appendString(dst, "MQTT")
-	dst = append(dst, 4, 0x02)
+	dst = append(dst, 4, flags)
 	dst = binary.BigEndian.AppendUint16(dst, keepAlive)
 	return appendString(dst, id)
 }

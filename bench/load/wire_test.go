@@ -11,8 +11,12 @@ func TestEncoders(t *testing.T) {
 	long := strings.Repeat("x", 200)
 	cases := map[string]struct{ got, want []byte }{
 		"a connect is clean and has its keep-alive": {
-			appendConnect(nil, "ab", 300),
+			appendConnect(nil, cleanSession, "ab", 300),
 			[]byte("\x10\x0e\x00\x04MQTT\x04\x02\x01\x2c\x00\x02ab"),
+		},
+		"a connect that keeps its session": {
+			appendConnect(nil, keptSession, "ab", 0),
+			[]byte("\x10\x0e\x00\x04MQTT\x04\x00\x00\x00\x00\x02ab"),
 		},
 		"a subscribe names one filter with identifier 1": {
 			appendSubscribe(nil, "a/#", 2),
