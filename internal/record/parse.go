@@ -167,7 +167,10 @@ func (r *reader) subscription() Subscription {
 }
 
 func (r *reader) queued() (q Queued, hasBody bool) {
-	q = Queued{Seq: r.number(math.MaxUint64), ID: r.uint16()}
+	return r.delivery(Queued{Seq: r.number(math.MaxUint64), ID: r.uint16()})
+}
+
+func (r *reader) delivery(q Queued) (_ Queued, hasBody bool) {
 	f := r.flags(queuedKnown)
 	q.QoS = f & queuedQoS
 	q.Retain = f&queuedRetain != 0
