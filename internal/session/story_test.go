@@ -36,9 +36,13 @@ type story struct {
 	session *session.Session
 	limits  session.Limits
 	work    session.Work
-	full    bool // the client does not read: bytes stay in work.Out
-	shown   int  // how much of work.Out has been told
-	told    int  // messages without a payload of their own so far
+	full    bool           // the client does not read: bytes stay in work.Out
+	shown   int            // how much of work.Out has been told
+	told    int            // messages without a payload of their own so far
+	stored  []session.Item // what a store has, with the word "store"
+	waits   []uint64       // what "safe" is for
+	asked   uint64         // the Seq that "load" is for
+	by      uint32         // the connection that asked
 	out     strings.Builder
 }
 
@@ -47,6 +51,7 @@ func newStory() *story {
 		session: &session.Session{},
 		limits: session.Limits{
 			ReceiveMaximum: 100, TopicAliasMaximum: 64, InFlight: 32, QueueMessages: 100_000, QueueBytes: 64 << 20, PendingBytes: 4 << 20,
+			HeadMessages: 256, HeadBytes: 32 << 10,
 		},
 	}
 	s.work.Limits, s.work.Now = &s.limits, 1_700_000_000_000
@@ -77,6 +82,19 @@ func (s *story) step(a *args) {
 	case "disconnect": // what the client has not read is lost
 		s.session.End(&s.work)
 		s.work.Out, s.shown = nil, 0
+	case "store": // from here on there is one
+		s.work.Stores = true
+	case "safe": // so are all changes so far
+		for _, seq := range s.waits {
+			s.session.Safe(&s.work, seq)
+		}
+		s.waits = nil
+	case "load": // the store answers
+		s.load(a.num("count", 100))
+	case "lose": // the store's files are damaged
+		s.stored = nil
+	case "restart": // a new process finds what the store has
+		s.restart(a)
 	case "wait":
 		s.work.Now += a.duration().Milliseconds()
 	case "deliver":
@@ -128,6 +146,7 @@ func (s *story) finish() {
 	}
 	for _, c := range s.work.Changes {
 		s.tell("log %s", changeText(c))
+		s.store(&c)
 	}
 	s.work.Changes = nil
 	if n := s.work.Expired; n > 0 {
@@ -136,7 +155,70 @@ func (s *story) finish() {
 	if n := s.work.TooLarge; n > 0 {
 		s.tell("too large: %d", n)
 	}
-	s.work.Expired, s.work.TooLarge = 0, 0
+	if n := s.work.Lost; n > 0 {
+		s.tell("lost: %d", n)
+	}
+	s.work.Expired, s.work.TooLarge, s.work.Lost = 0, 0, 0
+	if from := s.work.Load; from > 0 {
+		s.tell("load from #%d", from)
+		s.asked, s.by, s.work.Load = from, s.session.Connection(), 0
+	}
+	for _, seq := range s.work.Waits {
+		s.tell("#%d waits until that is safe", seq)
+	}
+	s.waits = append(s.waits, s.work.Waits...)
+	s.work.Waits = nil
+}
+
+// store does with a change what a store does.
+func (s *story) store(c *session.Change) {
+	i := slices.IndexFunc(s.stored, func(it session.Item) bool { return it.Seq == c.Item.Seq })
+	switch c.Kind {
+	case session.Queue:
+		s.stored = append(s.stored, c.Item)
+	case session.Send:
+		s.stored[i].ID = c.Item.ID
+	case session.Release:
+		s.stored[i].Released, s.stored[i].Message = true, nil
+	case session.Finish:
+		s.stored = slices.DeleteFunc(s.stored, func(it session.Item) bool { return it.Seq == c.Item.Seq })
+	default:
+	}
+}
+
+// load answers what was asked for.
+func (s *story) load(count int) {
+	var items []session.Item
+	for _, it := range s.stored {
+		if it.Seq >= s.asked && it.Message != nil && len(items) < count {
+			items = append(items, session.Item{Seq: it.Seq, Message: it.Message, QoS: it.QoS, Retain: it.Retain, IDs: it.IDs, Shared: it.Shared})
+		}
+	}
+	s.session.Loaded(&s.work, s.by, items)
+}
+
+// restart makes the session anew out of what the store has; with online, its
+// client was connected.
+func (s *story) restart(a *args) {
+	from := &session.Stored{Terms: s.session.Terms, Unknown: a.d.HasArg("online")}
+	for _, it := range s.stored {
+		from.Last = it.Seq
+		if it.ID > 0 {
+			from.Window = append(from.Window, session.Unacked{Seq: it.Seq, ID: it.ID, Released: it.Released})
+			continue
+		}
+		if from.Messages == 0 {
+			from.Unsent = it.Seq
+		}
+		from.Messages++
+		from.Bytes += it.Message.Size()
+	}
+	if from.Messages == 0 {
+		from.Unsent = from.Last + 1
+	}
+	s.waits, s.work.Out, s.shown = nil, nil, 0
+	s.session = &session.Session{}
+	s.session.Restore(from)
 }
 
 func (s *story) setLimits(a *args) {
@@ -147,6 +229,7 @@ func (s *story) setLimits(a *args) {
 	l.QueueMessages = a.num("queue-messages", l.QueueMessages)
 	l.QueueBytes = a.num("queue-bytes", l.QueueBytes)
 	l.PendingBytes = a.num("pending-bytes", l.PendingBytes)
+	l.HeadMessages = a.num("head", l.HeadMessages)
 }
 
 func (s *story) deliver(a *args) {
