@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -31,6 +32,7 @@ import (
 	"github.com/fantail-mqtt/fantail/internal/loop"
 	"github.com/fantail-mqtt/fantail/internal/route"
 	"github.com/fantail-mqtt/fantail/internal/session"
+	"github.com/fantail-mqtt/fantail/internal/store"
 	"github.com/fantail-mqtt/fantail/internal/wheel"
 	"github.com/fantail-mqtt/fantail/message"
 	"github.com/fantail-mqtt/fantail/packet"
@@ -83,6 +85,7 @@ type Broker struct {
 	broker *broker.Broker
 	conns  *conn.Server
 	lock   *lock.Lock
+	store  *store.Store // nil: state is in memory
 	ready  chan struct{}
 	closed sync.Once
 
@@ -94,12 +97,16 @@ type Broker struct {
 	running   bool
 }
 
-// New makes a broker. It opens nothing but the data folder's lock; Run serves.
+// New makes a broker. It opens no listener: Run serves. With a data folder it
+// locks that, and reads the state that is in it.
 func New(c Config) (*Broker, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
 	c = c.WithDefaults()
+	if c.Durability == config.DurabilityFsync && c.Data == "" {
+		return nil, errors.New("durability: fsync needs a folder to keep state in: set data")
+	}
 	b := &Broker{config: c, logger: slog.Default(), ready: make(chan struct{})}
 	if c.Data != "" {
 		l, err := lock.Acquire(c.Data)
@@ -108,17 +115,56 @@ func New(c Config) (*Broker, error) {
 		}
 		b.lock = l
 	}
+	if err := b.assemble(); err != nil {
+		b.release()
+		return nil, err
+	}
+	b.UseVersion("devel")
+	return b, nil
+}
+
+// assemble makes the parts, with the state that is on disk.
+func (b *Broker) assemble() error {
+	c := &b.config
 	strategy, err := route.ParseStrategy(c.Shared)
 	if err != nil {
-		return nil, err // Validate has seen to it
+		return err // Validate has seen to it
+	}
+	var log broker.Log = broker.Memory{}
+	if c.Durability == config.DurabilityFsync {
+		if b.store, err = store.Open(filepath.Join(c.Data, "store"), store.Options{Logger: forwardLog(b)}); err != nil {
+			return err
+		}
+		log = b.store
 	}
 	b.wheel = wheel.New()
 	b.broker = broker.New(broker.Options{
 		Node: c.Node, Limits: brokerLimits(&c.Limits), Strategy: strategy,
-		Access: access{b}, Log: broker.Memory{}, Logger: forwardLog(b), Wheel: b.wheel, SysInterval: max(c.SysInterval, 0),
+		Access: access{b}, Log: log, Logger: forwardLog(b), Wheel: b.wheel, SysInterval: max(c.SysInterval, 0),
 	})
-	b.UseVersion("devel")
-	return b, nil
+	if b.store == nil {
+		return nil
+	}
+	if err := b.broker.Restore(b.store.Recover); err != nil {
+		return fmt.Errorf("read the state in %s: %w", c.Data, err)
+	}
+	return nil
+}
+
+// release gives back what New has taken.
+func (b *Broker) release() {
+	if b.broker != nil {
+		b.broker.Close()
+		b.wheel.Close()
+	}
+	if b.store != nil {
+		if err := b.store.Close(); err != nil {
+			b.logger.Error("cannot close the store", slog.Any("err", err))
+		}
+	}
+	if b.lock != nil {
+		_ = b.lock.Release()
+	}
 }
 
 // UseLogger sets where the broker logs; without it, slog's default.
@@ -296,11 +342,7 @@ func (b *Broker) Close() {
 		if b.conns != nil { // no loop begins an authentication any more
 			b.conns.Close()
 		}
-		b.broker.Close()
-		b.wheel.Close()
-		if b.lock != nil {
-			_ = b.lock.Release()
-		}
+		b.release()
 	})
 }
 

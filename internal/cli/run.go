@@ -16,6 +16,7 @@ type running struct{ b *fantail.Broker }
 // newBroker makes the broker. An event loop that is busy keeps its processor,
 // so Go is given more of them than there are loops.
 func newBroker(c *config.Config, log *slog.Logger) (*running, error) {
+	slog.SetDefault(log) // for what New has to say
 	b, err := fantail.New(*c)
 	if err != nil {
 		return nil, err
@@ -25,7 +26,9 @@ func newBroker(c *config.Config, log *slog.Logger) (*running, error) {
 	}
 	b.UseLogger(log)
 	b.UseVersion(version())
-	log.Warn("state is kept in memory: sessions, queues and retained messages end with this process")
+	if c.Durability == config.DurabilityMemory {
+		log.Warn("state is kept in memory: sessions, queues and retained messages end with this process")
+	}
 	return &running{b}, nil
 }
 

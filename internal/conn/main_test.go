@@ -26,10 +26,13 @@ type world struct {
 }
 
 // newWorld makes a server; setup may be nil. close ends it.
-func newWorld(setup func(*Options)) *world {
+func newWorld(setup func(*Options)) *world { return worldOn(broker.Memory{}, setup) }
+
+// worldOn makes a server over a log.
+func worldOn(log broker.Log, setup func(*Options)) *world {
 	w := &world{wheel: wheel.New()}
 	w.broker = broker.New(broker.Options{
-		Node: "n", Log: broker.Memory{}, Logger: slog.New(slog.DiscardHandler), Wheel: w.wheel,
+		Node: "n", Log: log, Logger: slog.New(slog.DiscardHandler), Wheel: w.wheel,
 		Limits: broker.Limits{
 			Limits: session.Limits{
 				ReceiveMaximum: 10, TopicAliasMaximum: 10, InFlight: 10, QueueMessages: 100, QueueBytes: 1 << 20, PendingBytes: 64 << 10,
