@@ -1,6 +1,7 @@
 package fantail_test
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -21,9 +22,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // patience is how long a test waits for what has to come.
 const patience = 20 * time.Second
 
-// everywhere runs a test over the event loops and over the portable transport.
+// onDisk is the event loops, with the state on disk.
+const onDisk = "disk"
+
+// everywhere runs a test over the event loops and over the portable transport,
+// and with the state on disk.
 func everywhere(t *testing.T, f func(t *testing.T, transport string)) {
-	for _, transport := range []string{"auto", "portable"} {
+	for _, transport := range []string{"auto", "portable", onDisk} {
 		t.Run(transport, func(t *testing.T) { f(t, transport) })
 	}
 }
@@ -52,6 +57,10 @@ type server struct {
 func serve(t *testing.T, transport string, c fantail.Config, setup func(*fantail.Broker)) *server {
 	t.Helper()
 	c.Loop.Transport = transport
+	if transport == onDisk {
+		c.Loop.Transport = ""
+		c.Data = cmp.Or(c.Data, t.TempDir())
+	}
 	if c.Listeners == nil {
 		c.Listeners = []fantail.Listener{listener(t, "tcp://127.0.0.1:0")}
 	}
