@@ -20,10 +20,9 @@ func (s *server) again(t *testing.T, c fantail.Config) *server {
 func TestStateSurvivesTheEnd(t *testing.T) {
 	c := fantail.Config{Data: t.TempDir()}
 	s := serve(t, onDisk, c, nil)
-	durable := func(c *packet.Connect) { c.SessionExpiry = 1000 }
-	sub := s.device(t, "sub", durable).to("t/#", 2).to("$share/g/s", 1)
+	sub := s.device(t, "sub", lasting).to("t/#", 2).to("$share/g/s", 1)
 	sub.unsubscribe("$share/g/s")
-	pub := s.device(t, "pub", durable)
+	pub := s.device(t, "pub", lasting)
 	pub.say("t/1", "before")
 	got := sub.message() // not acknowledged
 	open := pub.id()
@@ -39,14 +38,15 @@ func TestStateSurvivesTheEnd(t *testing.T) {
 	pub.keep("gone", "that")
 	pub.keep("gone", "")
 	will := s.device(t, "will", func(c *packet.Connect) {
-		c.SessionExpiry, c.Will = 1000, &packet.Will{Topic: "t/will", Payload: []byte("late"), QoS: 1, Delay: 1}
+		lasting(c)
+		c.Will = &packet.Will{Topic: "t/will", Payload: []byte("late"), QoS: 1, Delay: 1}
 	})
 	will.lose()
 
 	for range 2 { // the second time, from what the first one has written
 		s = s.again(t, c)
 	}
-	pub, ack := s.connect(t, "pub", durable)
+	pub, ack := s.connect(t, "pub", lasting)
 	if !ack.SessionPresent {
 		t.Error("the publisher's session is not present")
 	}
@@ -56,7 +56,7 @@ func TestStateSurvivesTheEnd(t *testing.T) {
 	pub.answer(packet.PUBREL, open)
 	pub.ack(packet.PUBCOMP, open)
 
-	sub, ack = s.connect(t, "sub", durable)
+	sub, ack = s.connect(t, "sub", lasting)
 	if !ack.SessionPresent {
 		t.Error("the subscriber's session is not present")
 	}
@@ -85,7 +85,7 @@ func TestStateSurvivesTheEnd(t *testing.T) {
 			t.Errorf("%q came, want the will", p.Payload)
 		}
 	}
-	new := s.device(t, "new", nil).to("kept", 1).to("gone", 1)
+	new := s.device(t, "new", nil).to("gone", 1).to("kept", 1)
 	if p := new.take(); string(p.Payload) != "this" || !p.Retain {
 		t.Errorf("%q came with RETAIN %v", p.Payload, p.Retain)
 	}
@@ -96,13 +96,13 @@ func TestStateSurvivesTheEnd(t *testing.T) {
 func TestASessionThatEndedWhileNobodyServedIsGone(t *testing.T) {
 	c := fantail.Config{Data: t.TempDir()}
 	s := serve(t, onDisk, c, nil)
-	s.device(t, "short", func(c *packet.Connect) { c.SessionExpiry = 1 }).to("t", 1).bye(packet.Disconnect{})
-	s.device(t, "long", func(c *packet.Connect) { c.SessionExpiry = 1000 }).to("t", 1).bye(packet.Disconnect{})
+	s.device(t, "short", func(c *packet.Connect) { c.SessionExpiry, c.HasSessionExpiry = 1, true }).to("t", 1).bye(packet.Disconnect{})
+	s.device(t, "long", lasting).to("t", 1).bye(packet.Disconnect{})
 	s.stop()
 	<-s.done
 	<-time.After(1100 * time.Millisecond)
 	s = serve(t, onDisk, c, nil)
-	s.reaches(t, "sessions", 1)
+	s.reaches(t, "sessions_expired_total", 1)
 	if _, ack := s.connect(t, "short", nil); ack.SessionPresent {
 		t.Error("a session that has expired is present")
 	}
@@ -114,14 +114,13 @@ func TestASessionThatEndedWhileNobodyServedIsGone(t *testing.T) {
 func TestACleanStartLeavesNothingBehind(t *testing.T) {
 	c := fantail.Config{Data: t.TempDir()}
 	s := serve(t, onDisk, c, nil)
-	durable := func(c *packet.Connect) { c.SessionExpiry = 1000 }
-	s.device(t, "a", durable).to("t", 1).bye(packet.Disconnect{})
+	s.device(t, "a", lasting).to("t", 1).bye(packet.Disconnect{})
 	pub := s.device(t, "pub", nil)
 	pub.say("t", "of the first session")
-	s.device(t, "a", durable).to("u", 1).bye(packet.Disconnect{})
+	s.device(t, "a", lasting).to("u", 1).bye(packet.Disconnect{})
 	pub.say("u", "of the second")
 	s = s.again(t, c)
-	a, _ := s.connect(t, "a", durable)
+	a, _ := s.connect(t, "a", lasting)
 	a.hears("of the second")
 	s.device(t, "pub", nil).say("t", "to nobody")
 	a.quiet()
