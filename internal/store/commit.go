@@ -1,0 +1,253 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// commitFrames is the committer. Close ends it, when what is open is committed.
+func (s *Store) commitFrames() {
+	defer close(s.done)
+	for {
+		select {
+		case <-s.wake:
+		case <-s.life.Done():
+			s.commitOpen()
+			s.giveUp()
+			return
+		}
+		s.commitOpen()
+		if s.handles.broken() != nil {
+			s.mend()
+		}
+	}
+}
+
+// commitOpen commits frames until none is open.
+func (s *Store) commitOpen() {
+	for s.swap() {
+		err := s.commit(s.flying)
+		s.landed(err)
+		if err != nil {
+			return
+		}
+	}
+}
+
+// swap takes the open frame.
+func (s *Store) swap() bool {
+	s.gate.Lock()
+	defer s.gate.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open.Len() == 0 {
+		return false
+	}
+	s.flying, s.open, s.spare = s.open, s.spare, nil
+	return true
+}
+
+// giveUp tells those that still wait that nobody commits any more.
+func (s *Store) giveUp() {
+	s.mu.Lock()
+	waiting := s.open.waiting
+	s.open.waiting = nil
+	s.mu.Unlock()
+	for _, done := range waiting {
+		done(ErrClosed)
+	}
+}
+
+const keptFrame = 1 << 20 // a frame that grew beyond gives its memory back
+
+// landed ends a frame: it is committed, or with an error it never will be.
+func (s *Store) landed(err error) {
+	s.mu.Lock()
+	f := s.flying
+	s.flying = nil
+	waiting := f.waiting
+	var again []func()
+	if err == nil {
+		s.figures.Frames++
+		s.figures.Records = s.t.records
+		s.backlogs = s.t.backlogs
+		if s.open.Len() <= s.o.Open {
+			again, s.again = s.again, nil
+		}
+	}
+	s.mu.Unlock()
+	for _, done := range waiting {
+		done(err)
+	}
+	for _, f := range again {
+		f()
+	}
+	clear(waiting)
+	f.waiting = waiting[:0]
+	if f.Len() > keptFrame {
+		f = &frame{}
+	}
+	f.Reset()
+	s.mu.Lock()
+	s.spare = f
+	s.mu.Unlock()
+}
+
+// commit makes a frame durable, however long that takes. Only Close ends it
+// before that.
+func (s *Store) commit(f *frame) error {
+	var repr []byte // the batch, once the frame is translated: it is so only once
+	for attempt := 0; ; attempt++ {
+		err := s.attempt(f, &repr)
+		if err == nil {
+			s.healed()
+			return nil
+		}
+		s.ails(err)
+		if !s.pause(attempt) {
+			return fmt.Errorf("%w; what was not committed: %w", ErrClosed, err)
+		}
+	}
+}
+
+func (s *Store) attempt(f *frame, repr *[]byte) error {
+	if err := s.space(f.Len()); err != nil {
+		return err
+	}
+	db, err := s.handles.working(s)
+	if err != nil {
+		return err
+	}
+	batch := db.NewBatch()
+	if *repr != nil {
+		if err := batch.SetRepr(*repr); err != nil {
+			return fmt.Errorf("apply a frame again: %w", err)
+		}
+		return s.apply(db, batch, repr)
+	}
+	if err := s.t.translate(tables{db}, f.Bytes(), batch); err != nil {
+		// Whatever we say now would be wrong: the memory of this process is.
+		panic(fmt.Sprintf("store: %v", err))
+	}
+	return s.apply(db, batch, repr)
+}
+
+// apply commits a batch. If that fails it leaves its content in repr.
+func (s *Store) apply(db *pebble.DB, batch *pebble.Batch, repr *[]byte) (err error) {
+	if batch.Empty() {
+		return batch.Close()
+	}
+	content := batch.Repr()
+	defer func() {
+		if p := recover(); p != nil { // Pebble's word for an error that it cannot hand on
+			s.handles.fail(fmt.Errorf("the database gave up: %v", p))
+		}
+		if err = s.handles.broken(); err != nil {
+			*repr = bytes.Clone(content)
+			return
+		}
+		err = batch.Close()
+	}()
+	begin := time.Now()
+	if err := db.Apply(batch, pebble.Sync); err != nil {
+		s.handles.fail(err)
+	}
+	took := time.Since(begin)
+	s.mu.Lock()
+	s.syncs.add(took)
+	s.mu.Unlock()
+	return nil
+}
+
+// space looks at the free space before each commit: a full disk is not to be
+// found out by Pebble in the middle of something.
+func (s *Store) space(frame int) error {
+	usage, err := s.o.FS.GetDiskUsage(s.dir)
+	if err != nil {
+		return nil //nolint:nilerr // it cannot be known, and writing will tell
+	}
+	reserve := uint64(max(s.o.Reserve, 4*int64(frame)))
+	if usage.AvailBytes >= reserve {
+		return nil
+	}
+	return fmt.Errorf("the disk is full: %d MiB are free, %d MiB are needed", usage.AvailBytes>>20, (reserve+1<<20-1)>>20)
+}
+
+// mend opens the database anew when it broke while nothing was to be committed.
+func (s *Store) mend() {
+	for attempt := 0; ; attempt++ {
+		_, err := s.handles.working(s)
+		if err == nil {
+			s.healed()
+			return
+		}
+		s.ails(err)
+		if !s.pause(attempt) {
+			return
+		}
+	}
+}
+
+// pause waits before the next attempt; false if the store is being closed.
+func (s *Store) pause(attempt int) bool {
+	t := time.NewTimer(min(20*time.Millisecond<<min(attempt, 6), time.Second))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-s.life.Done():
+		return false
+	}
+}
+
+func (s *Store) ails(err error) {
+	s.mu.Lock()
+	first := s.failing == nil
+	s.failing = err
+	if first {
+		s.since = time.Now()
+		s.figures.Failures++
+	}
+	s.mu.Unlock()
+	if first {
+		s.log.Error("the store cannot write; nothing that needs it is acknowledged until it can", slog.Any("err", err))
+	}
+}
+
+func (s *Store) healed() {
+	s.mu.Lock()
+	err := s.failing
+	s.failing = nil
+	var again []func()
+	if err != nil && s.open.Len() <= s.o.Open {
+		again, s.again = s.again, nil
+	}
+	s.mu.Unlock()
+	if err == nil {
+		return
+	}
+	s.log.Info("the store can write again")
+	for _, f := range again {
+		f()
+	}
+}
+
+// wait blocks until all that was appended before is committed.
+func (s *Store) wait(ctx context.Context) error {
+	answer := make(chan error, 1)
+	if s.After(func(err error) { answer <- err }) {
+		return nil
+	}
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return errors.Join(ErrClosed, ctx.Err())
+	}
+}

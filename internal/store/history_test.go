@@ -1,0 +1,178 @@
+package store
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"pgregory.net/rapid"
+
+	"github.com/fantail-mqtt/fantail/internal/record"
+	"github.com/fantail-mqtt/fantail/message"
+	"github.com/fantail-mqtt/fantail/packet"
+)
+
+// history draws the records that a broker might write: sessions send in the
+// order of their queues, and drop what waits.
+type history struct {
+	sessions map[string]*model
+	sent     []*message.Message
+	n        int
+}
+
+type model struct {
+	next   uint64
+	waits  []uint64
+	window []uint64
+	open   map[uint16]bool
+	filter map[string]bool
+	will   bool
+}
+
+// step is what is appended at once.
+type step struct {
+	records []byte
+	body    *message.Message
+}
+
+func newHistory() *history { return &history{sessions: map[string]*model{}} }
+
+func (h *history) message(t *rapid.T) *message.Message {
+	h.n++
+	size := rapid.SampledFrom([]int{0, 3, 30, 90, 200, 3000}).Draw(t, "size")
+	return &message.Message{
+		Topic: rapid.SampledFrom([]string{"a", "b", "c/d"}).Draw(t, "topic"), QoS: 1,
+		Payload: []byte(fmt.Sprintf("%d %s", h.n, strings.Repeat("x", size))), Arrived: int64(h.n),
+	}
+}
+
+// steps draws what comes next; several steps if a message goes to many.
+func (h *history) steps(t *rapid.T) []step {
+	switch rapid.IntRange(0, 19).Draw(t, "about") {
+	case 0:
+		return []step{{record.AppendRetained(nil, h.message(t)), nil}}
+	case 1:
+		return []step{{record.AppendRetainCleared(nil, "a"), nil}}
+	case 2, 3, 4:
+		return h.fan(t)
+	}
+	client := rapid.SampledFrom([]string{"a", "ab", "b", "c", "d", "e", "f", "g"}).Draw(t, "client")
+	m := h.sessions[client]
+	if m == nil || rapid.IntRange(0, 29).Draw(t, "open") == 0 {
+		if m == nil {
+			h.sessions[client] = &model{next: 1, open: map[uint16]bool{}, filter: map[string]bool{}}
+		}
+		h.n++
+		return []step{{record.AppendSessionOpened(nil, client, record.Opened{At: int64(h.n), Expiry: 60, Version: packet.V5, UserName: "u"}), nil}}
+	}
+	if rapid.IntRange(0, 39).Draw(t, "end") == 0 {
+		delete(h.sessions, client)
+		return []step{{record.AppendSessionEnded(nil, client), nil}}
+	}
+	return []step{h.session(t, client, m)}
+}
+
+// fan queues one message for several sessions.
+func (h *history) fan(t *rapid.T) (steps []step) {
+	msg := h.message(t)
+	if len(h.sent) > 0 && rapid.IntRange(0, 4).Draw(t, "again") == 0 {
+		msg = h.sent[len(h.sent)-1]
+	}
+	h.sent = append(h.sent, msg)
+	for _, client := range slices.Sorted(maps.Keys(h.sessions)) {
+		if rapid.IntRange(0, 7).Draw(t, "skip") > 0 {
+			steps = append(steps, h.queue(t, client, h.sessions[client], msg))
+		}
+	}
+	return steps
+}
+
+func (h *history) queue(t *rapid.T, client string, m *model, msg *message.Message) step {
+	q := record.Queued{Seq: m.next, QoS: 1, Message: msg}
+	m.next += uint64(rapid.SampledFrom([]int{1, 1, 1, 3}).Draw(t, "gap"))
+	switch rapid.IntRange(0, 6).Draw(t, "with") {
+	case 0:
+		q.Shared, q.IDs = "$share/g/a", []uint32{1, 300}
+	case 1:
+		if len(m.waits) == 0 {
+			q.ID = uint16(q.Seq)
+		}
+	}
+	if q.ID != 0 {
+		m.window = append(m.window, q.Seq)
+	} else {
+		m.waits = append(m.waits, q.Seq)
+	}
+	return step{record.AppendQueued(nil, client, q), msg}
+}
+
+func (h *history) session(t *rapid.T, client string, m *model) step {
+	id := rapid.Uint16Range(1, 3).Draw(t, "id")
+	switch rapid.IntRange(0, 11).Draw(t, "session") {
+	case 0:
+		h.n++
+		return step{record.AppendSessionClosed(nil, client, int64(h.n), 90), nil}
+	case 1:
+		filter := fmt.Sprint("f", id)
+		if m.filter[filter] {
+			delete(m.filter, filter)
+			return step{record.AppendUnsubscribed(nil, client, filter), nil}
+		}
+		m.filter[filter] = true
+		return step{record.AppendSubscribed(nil, client, record.Subscription{Filter: filter, QoS: 1, ID: uint32(h.n)}), nil}
+	case 2, 3:
+		if m.open[id] {
+			delete(m.open, id)
+			return step{record.AppendCompleted(nil, client, id), nil}
+		}
+		m.open[id] = true
+		return step{record.AppendReceived(nil, client, id), nil}
+	case 4:
+		if m.will {
+			m.will = false
+			return step{record.AppendWillGone(nil, client), nil}
+		}
+		m.will = true
+		return step{record.AppendWillArmed(nil, client, record.Will{Message: h.message(t), Delay: 5}), nil}
+	case 5:
+		return h.queue(t, client, m, h.message(t))
+	default:
+		return h.deliver(t, client, m)
+	}
+}
+
+func (h *history) deliver(t *rapid.T, client string, m *model) step {
+	what := rapid.IntRange(0, 5).Draw(t, "deliver")
+	switch {
+	case what == 0 && len(m.waits) > 0: // it expires, or is dropped
+		i := 0
+		if rapid.IntRange(0, 3).Draw(t, "which") == 0 {
+			i = rapid.IntRange(0, len(m.waits)-1).Draw(t, "dropped")
+		}
+		seq := m.waits[i]
+		m.waits = slices.Delete(m.waits, i, i+1)
+		return step{record.AppendAcked(nil, client, seq), nil}
+	case what <= 2 && len(m.waits) > 0:
+		var b []byte
+		for range rapid.IntRange(1, min(len(m.waits), 4)).Draw(t, "sent") {
+			seq := m.waits[0]
+			m.waits = m.waits[1:]
+			m.window = append(m.window, seq)
+			b = record.AppendSent(b, client, seq, uint16(seq))
+		}
+		return step{b, nil}
+	case what == 3 && len(m.window) > 0:
+		return step{record.AppendReleased(nil, client, rapid.SampledFrom(m.window).Draw(t, "released")), nil}
+	case len(m.window) > 0:
+		i := 0
+		if rapid.IntRange(0, 2).Draw(t, "any") == 0 {
+			i = rapid.IntRange(0, len(m.window)-1).Draw(t, "acked")
+		}
+		seq := m.window[i]
+		m.window = slices.Delete(m.window, i, i+1)
+		return step{record.AppendAcked(nil, client, seq), nil}
+	default:
+		return h.queue(t, client, m, h.message(t))
+	}
+}

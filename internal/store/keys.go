@@ -1,0 +1,82 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+)
+
+// The first byte of a key, and of a session's key the byte behind its client.
+const (
+	keyRetained = 'r'
+	keyBody     = 'b'
+	keyCount    = 'n'
+	keySession  = 'c'
+
+	tagOpened     = 1
+	tagClosed     = 2
+	tagPosition   = 3
+	tagWill       = 4
+	tagSubscribed = 5
+	tagReceived   = 6
+	tagChunk      = 7
+)
+
+const chunkTail = 1 + 8 + 1 // tag, last seq, whether it refers to bodies
+
+// sessionPrefix is what all keys of a session begin with. A client identifier
+// holds no U+0000 [MQTT-1.5.4-2], so none is the beginning of another.
+func sessionPrefix(client string) []byte {
+	return append(append([]byte{keySession}, client...), 0)
+}
+
+// behind is the first key that does not begin with prefix, which ends in a
+// byte below 0xFF.
+func behind(dst, prefix []byte) []byte {
+	dst = append(dst, prefix...)
+	dst[len(dst)-1]++
+	return dst
+}
+
+func tagged(dst, prefix []byte, tag byte) []byte {
+	return append(append(dst, prefix...), tag)
+}
+
+func receivedKey(dst, prefix []byte, id uint16) []byte {
+	return binary.BigEndian.AppendUint16(tagged(dst, prefix, tagReceived), id)
+}
+
+// chunkFrom is the smallest key of a chunk that may hold seq.
+func chunkFrom(dst, prefix []byte, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(tagged(dst, prefix, tagChunk), seq)
+}
+
+func chunkKey(dst, prefix []byte, last uint64, refers bool) []byte {
+	dst = chunkFrom(dst, prefix, last)
+	if refers {
+		return append(dst, 1)
+	}
+	return append(dst, 0)
+}
+
+// chunkOf reads what stands behind a session's prefix in the key of a chunk.
+func chunkOf(key, prefix []byte) (last uint64, refers, ok bool) {
+	tail := key[len(prefix):]
+	if len(tail) != chunkTail || tail[0] != tagChunk {
+		return 0, false, false
+	}
+	return binary.BigEndian.Uint64(tail[1:]), tail[9] == 1, true
+}
+
+func bodyKey(dst []byte, kind byte, id uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, kind), id)
+}
+
+// clientOf splits a session's key into its prefix and the rest.
+func clientOf(key []byte) (client string, prefix, rest []byte, err error) {
+	end := bytes.IndexByte(key, 0)
+	if end < 1 || end == len(key)-1 || key[0] != keySession {
+		return "", nil, nil, errors.New("a key of no session")
+	}
+	return string(key[1:end]), key[:end+1], key[end+1:], nil
+}
