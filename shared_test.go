@@ -152,8 +152,8 @@ func TestSharedMessageGoesToAMemberThatIsThere(t *testing.T) {
 	everywhere(t, func(t *testing.T, transport string) {
 		s := serve(t, transport, fantail.Config{}, nil)
 		durable := func(c *packet.Connect) { c.SessionExpiry, c.HasSessionExpiry = 1000, true }
-		away := s.device(t, "away", durable).to("$share/g/j", 1)
-		there := s.device(t, "there", durable).to("$share/g/j", 1)
+		away := s.device(t, "away", durable).to("end of away", 1).to("$share/g/j", 1)
+		there := s.device(t, "there", durable).to("end of there", 1).to("$share/g/j", 1)
 		away.lose()
 		pub := s.device(t, "pub", nil)
 		for i := range 4 {
@@ -165,10 +165,8 @@ func TestSharedMessageGoesToAMemberThatIsThere(t *testing.T) {
 		var got []string
 		for _, id := range []string{"away", "there"} {
 			w, _ := s.connect(t, id, durable)
-			w.send(packet.AppendPingreq(nil))
-			for f := w.next(); f.Type == packet.PUBLISH; f = w.next() {
-				p := w.parse(f)
-				w.answer(packet.PUBACK, p.ID)
+			pub.say("end of "+id, "end") // behind what was queued
+			for p := w.take(); string(p.Payload) != "end"; p = w.take() {
 				got = append(got, string(p.Payload))
 			}
 		}
