@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -95,7 +96,11 @@ func (w *writer) add(name string, size int64, in io.Reader) error {
 		return fmt.Errorf("back up %s: %w", name, err)
 	}
 	sum := sha256.New()
-	if _, err := io.CopyN(w.tar, io.TeeReader(in, sum), size); err != nil {
+	_, err := io.CopyN(w.tar, io.TeeReader(in, sum), size)
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("back up %s: it has become shorter meanwhile", name)
+	}
+	if err != nil {
 		return fmt.Errorf("back up %s: %w", name, err)
 	}
 	appendSum(&w.sums, sum.Sum(nil), name)
