@@ -80,7 +80,7 @@ func openIn(t *testing.T, data string, store Store) *Control {
 
 func shortDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "ft")
+	dir, err := os.MkdirTemp("", "ft") //nolint:usetesting // its path is too long for a socket, perhaps
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,8 +88,11 @@ func shortDir(t *testing.T) string {
 	return dir
 }
 
+// reply is an answer whose body is closed when the test ends.
+type reply struct{ *http.Response }
+
 // ask sends a request over the socket.
-func ask(t *testing.T, path, method, url string) *http.Response {
+func ask(t *testing.T, path, method, url string) reply {
 	t.Helper()
 	transport := &http.Transport{
 		DisableKeepAlives: true,
@@ -106,10 +109,10 @@ func ask(t *testing.T, path, method, url string) *http.Response {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = resp.Body.Close() })
-	return resp
+	return reply{resp}
 }
 
-func sentence(t *testing.T, r *http.Response) string {
+func sentence(t *testing.T, r reply) string {
 	t.Helper()
 	var p Problem
 	if err := json.NewDecoder(r.Body).Decode(&p); err != nil {

@@ -113,7 +113,7 @@ func backupFile(t *testing.T) string {
 // controlled is a socket behind which h answers, until the test ends.
 func controlled(t *testing.T, h http.HandlerFunc) *ctlFlags {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "ft")
+	dir, err := os.MkdirTemp("", "ft") //nolint:usetesting // its path is too long for a socket, perhaps
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,7 @@ func ctlEnv(t *testing.T) map[string]string {
 // directory.
 func openControl(t *testing.T, store api.Store) string {
 	t.Helper()
-	data, err := os.MkdirTemp("", "ft") // t.TempDir may be too long for a socket
+	data, err := os.MkdirTemp("", "ft") //nolint:usetesting // its path is too long for a socket, perhaps
 	if err != nil {
 		t.Fatal(err)
 	}
