@@ -122,16 +122,13 @@ func (s *serverFlags) load() (*config.Config, error) {
 	if err := c.Validate(); err != nil {
 		wrong = append(wrong, err)
 	}
-	filled := c.WithDefaults()
-	if s.restore != "" && filled.Data == "" {
-		wrong = append(wrong, errors.New("--restore: there is no data directory to restore into: give one with --data"))
-	}
 	if s.restore != "" && c.Durability == config.DurabilityMemory {
 		wrong = append(wrong, errors.New("--restore: with durability: memory there is no store to restore: leave one of them out"))
 	}
 	if len(wrong) > 0 {
 		return nil, errors.Join(wrong...)
 	}
+	filled := c.WithDefaults()
 	return &filled, nil
 }
 
