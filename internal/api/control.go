@@ -92,9 +92,9 @@ func (c *Control) counted(next http.Handler) http.Handler {
 // Path is where the socket is.
 func (c *Control) Path() string { return c.path }
 
-// Close removes the socket and waits for the requests under way, for a second
-// as long as they need, and then until they notice that their client is cut
-// off. Nothing asks the store any more once it returns.
+// Close removes the socket, lets the requests under way end for a second, cuts
+// off their clients, and returns once they have noticed. The store is closed
+// before: that ends a checkpoint that waits for a failing disk.
 func (c *Control) Close() {
 	_ = os.Remove(c.path)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)

@@ -25,6 +25,7 @@ import (
 type folderStore struct {
 	dir     string
 	failing error
+	full    *Failing
 	holding chan struct{} // when not nil: a checkpoint says so here, and ends
 	release chan struct{} // when this is closed
 }
@@ -44,8 +45,8 @@ func (s *folderStore) Figures() Figures {
 	oldest := time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
 	return Figures{
 		Directory: s.dir, Disk: Disk{Bytes: 1 << 20, Log: 1 << 10, Free: -1}, Sessions: 3,
-		Queued: Queued{Messages: 2, Bytes: 200, Oldest: &oldest}, Sync: Sync{Count: 10, P50: 0.001, P99: 0.002, Max: 0.5},
-		Failing: &Failing{Since: oldest, Why: "the disk is full"},
+		Queued: Queued{Messages: 2, Bytes: 200, Sessions: 1, Oldest: &oldest}, Sync: Sync{P50: 0.001, P99: 0.002, Max: 0.5},
+		Failures: 4, Damage: Damage{Quarantined: 1, Discarded: 2, Corruptions: 3}, Failing: s.full,
 	}
 }
 
@@ -123,6 +124,7 @@ func sentence(t *testing.T, r reply) string {
 
 func TestTheFiguresOfTheStore(t *testing.T) {
 	store := newFolderStore(t)
+	store.full = &Failing{Since: time.Unix(1_790_000_000, 0).UTC(), Why: "the disk is full"}
 	c, _ := open(t, store)
 	r := ask(t, c.Path(), "GET", StorePath)
 	if r.StatusCode != http.StatusOK || r.Header.Get("Content-Type") != "application/json" {
@@ -223,6 +225,17 @@ func TestAFailedCheckpointIsAnAnswer(t *testing.T) {
 	}
 }
 
+// A checkpoint would wait for the disk, without a word to the client.
+func TestAFailingStoreMakesNoBackup(t *testing.T) {
+	store := newFolderStore(t)
+	store.full = &Failing{Why: "the disk is full"}
+	c, _ := open(t, store)
+	r := ask(t, c.Path(), "POST", BackupPath)
+	if text := sentence(t, r); r.StatusCode != http.StatusServiceUnavailable || !strings.Contains(text, "the disk is full") {
+		t.Errorf("%s: %s", r.Status, text)
+	}
+}
+
 func TestWhatCannotBeBackedUpIsAnAnswer(t *testing.T) {
 	c, _ := open(t, linked{newFolderStore(t)})
 	r := ask(t, c.Path(), "POST", BackupPath)
@@ -297,7 +310,7 @@ func TestOneBackupAtATime(t *testing.T) {
 	}
 }
 
-// The store is closed behind the socket: nothing may ask it then.
+// Nothing of it may be left in the directory once another process can have it.
 func TestCloseWaitsForACheckpoint(t *testing.T) {
 	store := newFolderStore(t)
 	store.holding, store.release = make(chan struct{}), make(chan struct{})

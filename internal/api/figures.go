@@ -19,9 +19,10 @@ type Figures struct {
 
 	// Failing is nil while all that comes can be kept.
 	Failing *Failing `json:"failing"`
-	// Quarantined is how many files could not be read at start and were moved
-	// aside.
-	Quarantined int64 `json:"quarantined"`
+	// Failures is how often the disk has stopped taking what had to be kept.
+	Failures int64 `json:"failures"`
+	// Damage is what could not be read.
+	Damage Damage `json:"damage"`
 }
 
 // Disk is what the store takes there.
@@ -35,6 +36,7 @@ type Disk struct {
 type Queued struct {
 	Messages int64 `json:"messages"`
 	Bytes    int64 `json:"bytes"`
+	Sessions int64 `json:"sessions"` // that have some on disk
 	// Oldest is when the oldest of them came. Nil: none waits, or unknown.
 	Oldest *time.Time `json:"oldest"`
 }
@@ -55,10 +57,16 @@ type Frames struct {
 
 // Sync is how long the last commits took until they were on the disk.
 type Sync struct {
-	Count int64   `json:"count"` // of how many
-	P50   float64 `json:"p50"`
-	P99   float64 `json:"p99"`
-	Max   float64 `json:"max"`
+	P50 float64 `json:"p50"`
+	P99 float64 `json:"p99"`
+	Max float64 `json:"max"`
+}
+
+// Damage counts what was found that cannot be read.
+type Damage struct {
+	Quarantined int64 `json:"quarantined"` // files moved aside at start
+	Discarded   int64 `json:"discarded"`   // sessions found incomplete at start
+	Corruptions int64 `json:"corruptions"` // reads since then that met a corrupt file
 }
 
 // Failing says that the store keeps nothing new, and why.

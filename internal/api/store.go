@@ -12,10 +12,11 @@ import (
 	"github.com/fantail-mqtt/fantail/internal/backup"
 )
 
-// Store is what the API asks of the store.
+// Store is what the API asks of the store. Both may be called while the store
+// is closed and behind that; a Checkpoint then ends with an error.
 type Store interface {
 	// Checkpoint makes a consistent copy in dir, which is not there yet, on the
-	// file system of the store.
+	// file system of the store. It may wait for a disk that fails.
 	Checkpoint(dir string) error
 	Figures() Figures
 }
@@ -83,6 +84,10 @@ func (s *storeAPI) backup(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.backing.Unlock()
+	if f := s.store.Figures().Failing; f != nil {
+		refuse(w, http.StatusServiceUnavailable, "the store takes nothing new, and so no backup: "+f.Why)
+		return
+	}
 	dir := filepath.Join(s.data, checkpointName)
 	err := os.RemoveAll(dir)
 	if err == nil {

@@ -43,17 +43,28 @@ func TestNumbersAreReadable(t *testing.T) {
 func TestAFailingStoreIsShown(t *testing.T) {
 	now := time.Date(2026, 11, 21, 10, 0, 9, 0, time.UTC)
 	var out strings.Builder
-	answer := `{"queued":{"oldest":null},"disk":{"free":-1},"failing":{"since":"2026-11-21T10:00:00Z","why":"the disk is full"},"of a newer version":1}`
+	answer := `{"queued":{"oldest":null},"disk":{"free":-1},"damage":{"quarantined":1,"discarded":2000},"failures":2,"failing":{"since":"2026-11-21T10:00:00Z","why":"the disk is full"},"of a newer version":1}`
 	if err := printStore(&out, strings.NewReader(answer), now); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"state          keeps nothing new since 2026-11-21T10:00:00Z, 9s ago: the disk is full\n",
+		"state          takes nothing new since 2026-11-21T10:00:00Z, 9s ago: the disk is full\n",
 		"oldest queued  -\n", "free space unknown\n", "fsync          none yet\n",
+		"damage         1 files quarantined and 2,000 sessions discarded at start, 0 corrupt reads since: the log has more\n",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, out.String())
 		}
+	}
+}
+
+func TestAStoreThatFailedIsShown(t *testing.T) {
+	var out strings.Builder
+	if err := printStore(&out, strings.NewReader(`{"failures":3}`), time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "state          good; it took nothing new 3 times, for a while\n"; !strings.HasSuffix(out.String(), want) {
+		t.Errorf("%q is missing in\n%s", want, out.String())
 	}
 }
 

@@ -51,13 +51,13 @@ func printStore(w io.Writer, answer io.Reader, now time.Time) error {
 	row("directory", "%s", f.Directory)
 	row("disk", "%s, %s of it log; %s", inUnits(f.Disk.Bytes), inUnits(f.Disk.Log), free(f.Disk.Free))
 	row("sessions", "%s, with %s subscriptions", count(f.Sessions), count(f.Subscriptions))
-	row("queued", "%s messages, %s", count(f.Queued.Messages), inUnits(f.Queued.Bytes))
+	row("queued", "%s messages, %s; %s sessions have some on disk", count(f.Queued.Messages), inUnits(f.Queued.Bytes), count(f.Queued.Sessions))
 	row("oldest queued", "%s", age(f.Queued.Oldest, now))
 	row("retained", "%s messages, %s", count(f.Retained.Messages), inUnits(f.Retained.Bytes))
 	row("committed", "%s records in %s frames; %s wait", count(f.Frames.Records), count(f.Frames.Committed), inUnits(f.Frames.Open))
 	row("fsync", "%s", syncs(&f.Sync))
-	row("quarantined", "%s files", count(f.Quarantined))
-	row("state", "%s", state(f.Failing, now))
+	row("damage", "%s", damage(&f.Damage))
+	row("state", "%s", state(f.Failing, f.Failures, now))
 	return t.Flush()
 }
 
@@ -110,10 +110,10 @@ func age(at *time.Time, now time.Time) string {
 }
 
 func syncs(s *api.Sync) string {
-	if s.Count == 0 {
+	if s.Max == 0 {
 		return "none yet"
 	}
-	return fmt.Sprintf("p50 %s, p99 %s, max %s, of the last %s", milliseconds(s.P50), milliseconds(s.P99), milliseconds(s.Max), count(s.Count))
+	return fmt.Sprintf("p50 %s, p99 %s, max %s, of the last commits", milliseconds(s.P50), milliseconds(s.P99), milliseconds(s.Max))
 }
 
 func milliseconds(seconds float64) string {
@@ -121,9 +121,20 @@ func milliseconds(seconds float64) string {
 	return fmt.Sprintf("%.*f ms", digits(ms), ms)
 }
 
-func state(f *api.Failing, now time.Time) string {
-	if f == nil {
-		return "good"
+func damage(d *api.Damage) string {
+	if *d == (api.Damage{}) {
+		return "none found"
 	}
-	return fmt.Sprintf("keeps nothing new since %s: %s", age(&f.Since, now), f.Why)
+	return fmt.Sprintf("%s files quarantined and %s sessions discarded at start, %s corrupt reads since: the log has more",
+		count(d.Quarantined), count(d.Discarded), count(d.Corruptions))
+}
+
+func state(f *api.Failing, failures int64, now time.Time) string {
+	switch {
+	case f != nil:
+		return fmt.Sprintf("takes nothing new since %s: %s", age(&f.Since, now), f.Why)
+	case failures > 0:
+		return fmt.Sprintf("good; it took nothing new %s times, for a while", count(failures))
+	}
+	return "good"
 }

@@ -58,8 +58,8 @@ func (s folderStore) Figures() api.Figures {
 	oldest := time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)
 	return api.Figures{
 		Directory: "data/store", Disk: api.Disk{Bytes: 3 << 30, Log: 64 << 20, Free: 120 << 30}, Sessions: 100, Subscriptions: 2500,
-		Queued:   api.Queued{Messages: 1_234_567, Bytes: 150_000_000, Oldest: &oldest},
+		Queued:   api.Queued{Messages: 1_234_567, Bytes: 150_000_000, Sessions: 99, Oldest: &oldest},
 		Retained: api.Retained{Messages: 10, Bytes: 1023},
-		Frames:   api.Frames{Committed: 999, Records: 1_000_000}, Sync: api.Sync{Count: 1000, P50: 0.00081, P99: 0.0123, Max: 0.25},
+		Frames:   api.Frames{Committed: 999, Records: 1_000_000}, Sync: api.Sync{P50: 0.00081, P99: 0.0123, Max: 0.25},
 	}
 }
