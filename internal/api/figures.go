@@ -27,8 +27,8 @@ type Figures struct {
 
 // Disk is what the store takes there.
 type Disk struct {
-	Bytes int64 `json:"bytes"` // all files
-	Log   int64 `json:"log"`   // of them, the write-ahead log
+	Bytes int64 `json:"bytes"` // its files, without what the log has added since it was begun
+	Log   int64 `json:"log"`   // the write-ahead log that is not in tables yet
 	Free  int64 `json:"free"`  // what the file system has left; below 0: unknown
 }
 

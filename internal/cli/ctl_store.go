@@ -49,7 +49,7 @@ func printStore(w io.Writer, answer io.Reader, now time.Time) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) { fmt.Fprintf(t, name+"\t"+format+"\n", args...) }
 	row("directory", "%s", f.Directory)
-	row("disk", "%s, %s of it log; %s", inUnits(f.Disk.Bytes), inUnits(f.Disk.Log), free(f.Disk.Free))
+	row("disk", "%s (log: %s), %s", inUnits(f.Disk.Bytes), inUnits(f.Disk.Log), free(f.Disk.Free))
 	row("sessions", "%s, with %s subscriptions", count(f.Sessions), count(f.Subscriptions))
 	row("queued", "%s messages, %s; %s sessions have some on disk", count(f.Queued.Messages), inUnits(f.Queued.Bytes), count(f.Queued.Sessions))
 	row("oldest queued", "%s", age(f.Queued.Oldest, now))
