@@ -131,6 +131,7 @@ func rootCommand(e *env) *cobra.Command {
 	}
 	root.AddCommand(
 		serverCommand(e),
+		ctlCommand(e),
 		pubCommand(e, asFantail),
 		subCommand(e, asFantail),
 		rrCommand(e, asFantail),

@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"maps"
 	"os"
 	"testing"
 
@@ -20,16 +21,17 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
-	b := startBroker(t)
+	known := startBroker(t).env()
+	maps.Copy(known, ctlEnv(t))
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(e *testscript.Env) error {
-			for name, value := range b.env() {
+			for name, value := range known {
 				e.Setenv(name, value)
 			}
 			return nil
 		},
-		Cmds:               map[string]func(*testscript.TestScript, bool, []string){"status": checkStatus},
+		Cmds:               map[string]func(*testscript.TestScript, bool, []string){"status": checkStatus, "cut": cut},
 		RequireUniqueNames: true,
 	})
 }
@@ -47,4 +49,13 @@ func checkStatus(ts *testscript.TestScript, neg bool, args []string) {
 	if got != args[0] {
 		ts.Fatalf("exit status %s, want %s", got, args[0])
 	}
+}
+
+// cut copies the first two thirds of a file: cut WHOLE PART
+func cut(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: cut WHOLE PART")
+	}
+	text := ts.ReadFile(args[0])
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text[:len(text)*2/3]), 0o600))
 }

@@ -18,6 +18,7 @@ import (
 // serverFlags are the flags of server. Each wins over the file.
 type serverFlags struct {
 	file, data, durability, level string
+	restore                       string
 	listen                        []string
 	check                         bool
 }
@@ -25,7 +26,7 @@ type serverFlags struct {
 func serverCommand(e *env) *cobra.Command {
 	var s serverFlags
 	cmd := &cobra.Command{
-		Use:   "server [--config FILE] [--data DIR] [--listen URL]... [--durability fsync|memory] [--log-level L] [--check]",
+		Use:   "server [--config FILE] [--data DIR] [--listen URL]... [--durability fsync|memory] [--log-level L] [--restore FILE] [--check]",
 		Short: "Run the broker",
 		Long: "Runs the broker until it is interrupted. Once all listeners accept, it prints one line to standard output: ready, and\n" +
 			"the addresses it serves. SIGHUP reads the configuration and the certificates again; SIGTERM ends it in good order.",
@@ -43,7 +44,8 @@ func serverCommand(e *env) *cobra.Command {
 	f.StringArrayVar(&s.listen, "listen", nil, "serve `URL` in place of all configured addresses; may be repeated")
 	f.StringVar(&s.durability, "durability", "", "`fsync|memory`: what an acknowledgement promises")
 	f.StringVar(&s.level, "log-level", "", "log from this `LEVEL` on: debug, info, warn or error")
-	f.BoolVar(&s.check, "check", false, "only read the configuration, name every mistake, and end")
+	f.StringVar(&s.restore, "restore", "", "begin with the backup in `FILE`; only where the data directory has no store yet")
+	f.BoolVar(&s.check, "check", false, "only read the configuration, and the backup of --restore, name every mistake, and end")
 	return cmd
 }
 
@@ -53,14 +55,29 @@ func (s *serverFlags) run(e *env) error {
 		return (&status{code: exitUsage}).saying(e, err)
 	}
 	if s.check {
-		_, err := fmt.Fprintln(e.stdout, "ok")
-		return err
+		return s.onlyCheck(e)
 	}
 	log := newLogger(e.stderr, c.Log)
+	if s.restore != "" {
+		if err := restore(e.ctx, s.restore, c.Data, log); err != nil {
+			return err
+		}
+	}
 	if err := s.serve(e, c, log); err != nil {
 		return &status{exitFailed, err}
 	}
 	return nil
+}
+
+// onlyCheck is what is left to do with --check.
+func (s *serverFlags) onlyCheck(e *env) error {
+	if s.restore != "" {
+		if err := verify(e.ctx, s.restore); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintln(e.stdout, "ok")
+	return err
 }
 
 // saying writes err as it is, a line for each mistake, and is the rest of it.
@@ -107,6 +124,9 @@ func (s *serverFlags) load() (*config.Config, error) {
 	}
 	if err := c.Validate(); err != nil {
 		wrong = append(wrong, err)
+	}
+	if s.restore != "" && c.Durability == config.DurabilityMemory {
+		wrong = append(wrong, errors.New("--restore: with durability: memory there is no store to restore: leave one of them out"))
 	}
 	if len(wrong) > 0 {
 		return nil, errors.Join(wrong...)

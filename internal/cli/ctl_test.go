@@ -1,0 +1,65 @@
+package cli_test
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fantail-mqtt/fantail/internal/api"
+)
+
+// ctlEnv is what the scripts know of control sockets. There is one of a broker
+// with a store, one of a broker without, and one whose backups fail.
+func ctlEnv(t *testing.T) map[string]string {
+	t.Helper()
+	good := folderStore{files: map[string]string{"000004.log": strings.Repeat("records\n", 1000), "MANIFEST-000001": "m\n"}}
+	bad := folderStore{}
+	return map[string]string{
+		"CTLDATA": openControl(t, good), "CTLBROKEN": openControl(t, bad), "CTLMEMORY": openControl(t, nil),
+	}
+}
+
+// openControl serves a control socket until the test ends, and returns its data
+// directory.
+func openControl(t *testing.T, store api.Store) string {
+	t.Helper()
+	data, err := os.MkdirTemp("", "ft") //nolint:usetesting // its path is too long for a socket, perhaps
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(data) })
+	c, err := api.OpenControl(api.ControlOptions{Data: data, Store: store, Version: "v1.2.3", Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return data
+}
+
+// folderStore is a store whose checkpoint is these files.
+type folderStore struct{ files map[string]string }
+
+func (s folderStore) Checkpoint(dir string) error {
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	for name, text := range s.files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s folderStore) Figures() api.Figures {
+	oldest := time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)
+	return api.Figures{
+		Directory: "data/store", Disk: api.Disk{Bytes: 3 << 30, Log: 64 << 20, Free: 120 << 30}, Sessions: 100, Subscriptions: 2500,
+		Queued:   api.Queued{Messages: 1_234_567, Bytes: 150_000_000, Sessions: 99, Oldest: &oldest},
+		Retained: api.Retained{Messages: 10, Bytes: 1023},
+		Frames:   api.Frames{Committed: 999, Records: 1_000_000}, Sync: api.Sync{P50: 0.00081, P99: 0.0123, Max: 0.25},
+	}
+}
