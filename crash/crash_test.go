@@ -162,7 +162,6 @@ func (t *totals) add(o totals) {
 	t.Resumed += o.Resumed
 	t.Retained += o.Retained
 	t.Wills += o.Wills
-	t.Refused += o.Refused
 	t.Unknown += o.Unknown
 }
 
@@ -187,9 +186,8 @@ func (c *campaign) summary() string {
 	text := fmt.Sprintf("%d cycles: %d acknowledged, %d lost, %d reordered, %d duplicated at QoS 2, %d repeated at QoS 1, %s\n",
 		c.done, c.total.Acknowledged, c.found[lost], c.found[reordered], c.found[duplicated], c.total.WithDUP+c.found[repeated], dup)
 	text += fmt.Sprintf("%d kills, %d delivered, %d resent by publishers, %d QoS 2 handshakes resumed by the server, %d of unknown outcome, %d refused\n",
-		c.kills, c.total.Deliveries, c.total.Again, c.total.Resumed, c.total.Unknown, c.total.Refused)
+		c.kills, c.total.Deliveries, c.total.Again, c.total.Resumed, c.total.Unknown, c.found[denied])
 	text += fmt.Sprintf("%d retained messages looked at, %d wills published; %d sessions or retained messages forgotten, %d wills lost, %d early, %d twice, %d never acknowledged, %d phantoms, %d against the protocol",
 		c.total.Retained, c.total.Wills, c.found[forgotten], c.found[willLost], c.found[willEarly], c.found[willTwice], c.found[stuck], c.found[phantom], c.found[misbehaved])
 	return text
 }
-

@@ -26,11 +26,13 @@ func (w *world) testator(ctx context.Context, name string, random *rand.Rand) {
 		return
 	}
 	l.tell(event{kind: armed, key: name + ".will", topic: b.topic, qos: b.qos, delay: willDelay * time.Second})
-	// The SUBACK waits for the frame that has the will.
-	if c.dial(ctx) != nil {
+	// Nothing but a crash may end this, or it would not be known when it vanished. The
+	// SUBACK waits for the frame that has the will.
+	whole := context.WithoutCancel(ctx)
+	if c.dial(whole) != nil {
 		return
 	}
-	if c.subscribe(ctx, "own/"+name, 1) == nil {
+	if c.subscribe(whole, "own/"+name, 1) == nil {
 		l.tell(event{kind: bequeathed, key: name + ".will"})
 	}
 	switch fate := random.IntN(4); {
@@ -42,10 +44,10 @@ func (w *world) testator(ctx context.Context, name string, random *rand.Rand) {
 		w.vanish(l, c, true)
 		l.tell(event{kind: returning, key: name + ".will"})
 		c.will = nil
-		if c.dial(ctx) != nil {
+		if c.dial(whole) != nil {
 			return
 		}
-		if c.subscribe(ctx, "own/"+name+"/again", 1) == nil {
+		if c.subscribe(whole, "own/"+name+"/again", 1) == nil {
 			l.tell(event{kind: returned, key: name + ".will"})
 		}
 		<-ctx.Done()

@@ -9,17 +9,18 @@ import (
 
 // What a broker may be found guilty of.
 const (
-	lost       = "lost"                    // acknowledged, and a subscriber does not get it
-	reordered  = "reordered"               // first copies not in the order of sending
-	duplicated = "duplicated at QoS 2"     // delivered more than once
-	repeated   = "repeated without DUP"    // again, though its publisher sent it once
-	forgotten  = "forgotten"               // a session, or a retained message, or an older one came back
-	phantom    = "phantom"                 // never sent, damaged, or to one who has no subscription
-	willEarly  = "will early"              //
-	willLost   = "will lost"               // or late
-	willTwice  = "will twice or recalled"  // published more often than once, or though its client came back
-	stuck      = "never acknowledged"      // though its publisher is there and waits
-	misbehaved = "against the protocol"    // what the taps cannot read, or must not see
+	lost       = "lost"                   // acknowledged, and a subscriber does not get it
+	reordered  = "reordered"              // first copies not in the order of sending
+	duplicated = "duplicated at QoS 2"    // delivered more than once
+	repeated   = "repeated without DUP"   // again, though its publisher sent it once
+	forgotten  = "forgotten"              // a session, or a retained message, or an older one came back
+	phantom    = "phantom"                // never sent, damaged, or to one who has no subscription
+	willEarly  = "will early"             //
+	willLost   = "will lost"              // or late
+	willTwice  = "will twice or recalled" // published more often than once, or though its client came back
+	stuck      = "never acknowledged"     // though its publisher is there and waits
+	denied     = "refused"                // for no reason that the harness gives
+	misbehaved = "against the protocol"   // what the taps cannot read, or must not see
 )
 
 // finding is one deed.
@@ -109,7 +110,7 @@ type totals struct {
 	Resumed                  int // QoS 2 resends before PUBREL
 	Retained                 int // audited
 	Wills                    int
-	Refused, Unknown         int
+	Unknown                  int
 }
 
 // judge knows all that must be, from what has happened.
@@ -187,6 +188,16 @@ func (j *judge) see(e event) {
 	case broken:
 		j.find(misbehaved, e.key, e.who, "%s", e.why)
 	}
+}
+
+// granted is the number of its subscriptions.
+func (c *client) granted() (n int) {
+	for _, s := range c.filters {
+		if s.granted > 0 && s.ended == 0 {
+			n++
+		}
+	}
+	return n
 }
 
 func (c *client) subscription(e event) *subscription {
@@ -297,7 +308,7 @@ func (j *judge) settle(e event) {
 	j.unacked--
 	j.client(m.from).unacked--
 	if e.kind == refused {
-		j.totals.Refused++
+		j.find(denied, e.key, e.who, "%s", e.why)
 		return
 	}
 	m.acked = true
@@ -420,7 +431,12 @@ func (j *judge) again(m *message, k *copies, e event) {
 	}
 }
 
+// inOrder looks at first copies. One who subscribed after the first sending may see
+// what was resent after what was not.
 func (j *judge) inOrder(m *message, e event) {
+	if !slices.Contains(m.due, e.who) {
+		return
+	}
 	c := j.client(e.who)
 	by := m.from + "\x00" + m.topic
 	if m.place < c.last[by] {

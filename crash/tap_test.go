@@ -56,8 +56,9 @@ type tap struct {
 
 	gone atomic.Bool // we closed it
 
-	mu  sync.Mutex // guards the rest; held while writing
-	out framer
+	mu   sync.Mutex // guards the rest; held while writing
+	out  framer
+	dead error // of the first write that failed: what comes after it goes nowhere
 }
 
 // tapped connects a line.
@@ -97,12 +98,16 @@ func (t *tap) Read(p []byte) (int, error) {
 
 func (t *tap) Write(p []byte) (int, error) {
 	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.dead != nil {
+		return 0, t.dead
+	}
 	if bad := t.out.feed(p, t.line.goes); bad != nil {
 		t.line.tell(event{kind: broken, why: fmt.Sprintf("the client sends what is no MQTT: %v", bad)})
 	}
 	n, err := t.Conn.Write(p)
-	t.mu.Unlock()
-	return n, t.failure(err)
+	t.dead = t.failure(err)
+	return n, t.dead
 }
 
 // leave says DISCONNECT and closes the connection that there is.
@@ -237,12 +242,14 @@ func (l *line) settle(packet byte, id uint16, code byte) {
 	switch {
 	case !known:
 		// An answer to what was abandoned: nobody waits for it.
-	case code >= 0x80:
+	case code >= 0x80 && packet != typePubcomp:
 		l.tell(event{kind: refused, key: key, id: id, why: fmt.Sprintf("reason code 0x%02X", code)})
 		delete(l.sent, id)
 	case packet == typePubrec:
 		l.tell(event{kind: recorded, key: key, id: id})
 	default:
+		// PUBCOMP says 0x92 to a PUBREL sent again, when the first one was answered into
+		// the broken connection.
 		l.tell(event{kind: acknowledged, key: key, id: id})
 		delete(l.sent, id)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 )
@@ -35,10 +36,14 @@ type world struct {
 	kills       int
 }
 
-func upTo(random *rand.Rand, d time.Duration) time.Duration { return time.Duration(random.Int64N(int64(d) + 1)) }
+func upTo(random *rand.Rand, d time.Duration) time.Duration {
+	return time.Duration(random.Int64N(int64(d) + 1))
+}
 
 // branch is a source of its own for a goroutine.
-func (w *world) branch() *rand.Rand { return rand.New(rand.NewPCG(w.random.Uint64(), w.random.Uint64())) }
+func (w *world) branch() *rand.Rand {
+	return rand.New(rand.NewPCG(w.random.Uint64(), w.random.Uint64()))
+}
 
 // begin brings in all who are there for the whole run.
 func (w *world) begin(ctx context.Context) error {
@@ -62,15 +67,10 @@ func (w *world) begin(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, w.deadline)
 	defer cancel()
-	return w.history.until(ctx, func(*judge) bool {
-		for _, m := range w.subscribers {
-			for _, f := range m.filters {
-				if !m.line.has(f.filter) {
-					return false
-				}
-			}
-		}
-		return true
+	return w.history.until(ctx, func(j *judge) bool {
+		return !slices.ContainsFunc(w.subscribers, func(m *member) bool {
+			return j.client(m.line.who).granted() < len(m.filters)
+		})
 	})
 }
 
@@ -232,11 +232,11 @@ func (w *world) drain(ctx context.Context) error {
 	if err := w.auditor(ctx, fmt.Sprintf("auditor%d", w.cycles)); err != nil {
 		return fmt.Errorf("look at the retained messages: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, w.deadline)
-	defer cancel()
 	for _, m := range w.members() {
 		m.come(ctx)
 	}
+	ctx, cancel := context.WithTimeout(ctx, w.deadline)
+	defer cancel()
 	for _, p := range w.publishers {
 		if err := p.fence(ctx); err != nil {
 			return err
