@@ -148,18 +148,18 @@ func newClient3(w wish) *client3 {
 	return c
 }
 
+// dial does not return before the library is done: it would go on connecting.
 func (c *client3) dial(ctx context.Context) error {
 	c.lost = make(chan struct{})
-	return settled(ctx, c.mqtt.Connect())
-}
-
-func settled(ctx context.Context, token mqtt.Token) error {
+	token := c.mqtt.Connect()
 	select {
 	case <-token.Done():
 		return token.Error()
 	case <-ctx.Done():
-		return ctx.Err()
 	}
+	c.line.drop()
+	<-token.Done()
+	return token.Error()
 }
 
 func (c *client3) gone() <-chan struct{} { return c.lost }

@@ -172,7 +172,7 @@ func (s *server) await(ctx context.Context) bool {
 	s.mu.Unlock()
 	select {
 	case <-up:
-		return true
+		return ctx.Err() == nil
 	case <-ctx.Done():
 		return false
 	}
