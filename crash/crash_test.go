@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -19,6 +20,7 @@ var (
 	durability = flag.String("durability", "fsync", "of the server")
 	start      = flag.String("start", "", "a command that starts another broker; {dir} and {port} are filled in")
 	kill       = flag.Bool("kill", true, "kill the server; false: cut the connections only")
+	gently     = flag.Bool("gently", false, "end the server with SIGTERM instead of SIGKILL")
 	seed       = flag.Uint64("seed", 0, "of what is random; 0: a new one")
 	spread     = flag.Duration("spread", 400*time.Millisecond, "the latest moment of a kill, from the start of the load")
 )
@@ -93,6 +95,9 @@ func (c *campaign) run(n int) {
 	s, err := newServer(c.command, *start == "", dir)
 	if err != nil {
 		c.t.Fatal(err)
+	}
+	if *gently {
+		s.signal = syscall.SIGTERM
 	}
 	w := &world{
 		history: newHistory(), server: s, random: c.random,

@@ -90,15 +90,16 @@ func (w *world) passer(ctx context.Context, name string, random *rand.Rand) erro
 	}
 	cmd.Stdin = strings.NewReader(lines.String())
 	err = cmd.Run()
+	over := ctx.Err() != nil
 	cancel()
 	_ = listener.Close()
 	l.drop()
 	done.Wait()
 	l.tell(event{kind: abandoned})
-	if cmd.ProcessState == nil {
-		return err // it is not installed
+	if cmd.ProcessState != nil || over {
+		return nil
 	}
-	return nil
+	return err // it is not installed
 }
 
 func (w *world) proxy(ctx context.Context, listener net.Listener, l *line, done *sync.WaitGroup) {

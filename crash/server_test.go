@@ -22,11 +22,12 @@ const starting = 10 * time.Second
 
 // server is the process under test, one after the other on the same directory.
 type server struct {
-	command    func(dir string, port int) *exec.Cmd
-	readyLine  bool // it says when it is ready, and where
-	dir        string
-	port       int // for a command that does not take a free one
-	fullOutput io.Writer
+	command   func(dir string, port int) *exec.Cmd
+	readyLine bool // it says when it is ready, and where
+	dir       string
+	port      int // for a command that does not take a free one
+	output    io.Writer
+	signal    syscall.Signal // that ends it
 
 	mu      sync.Mutex // guards the rest
 	cmd     *exec.Cmd
@@ -65,7 +66,7 @@ func newServer(command func(string, int) *exec.Cmd, readyLine bool, dir string) 
 	defer l.Close()
 	return &server{
 		command: command, readyLine: readyLine, dir: data, port: l.Addr().(*net.TCPAddr).Port,
-		fullOutput: log, up: make(chan struct{}),
+		output: log, signal: syscall.SIGKILL, up: make(chan struct{}),
 	}, nil
 }
 
@@ -75,7 +76,7 @@ func (s *server) start(ctx context.Context) error {
 	defer cancel()
 	cmd := s.command(s.dir, s.port)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	cmd.Stderr = s.fullOutput
+	cmd.Stderr = s.output
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		return err
@@ -89,7 +90,7 @@ func (s *server) start(ctx context.Context) error {
 		read := bufio.NewReader(stdout)
 		line, _ := read.ReadString('\n')
 		said <- line
-		_, _ = io.Copy(s.fullOutput, read)
+		_, _ = io.Copy(s.output, read)
 		_ = cmd.Wait()
 		close(ended)
 	}()
@@ -161,7 +162,7 @@ func (s *server) kill() {
 	default:
 	}
 	s.mu.Unlock()
-	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	_ = syscall.Kill(-cmd.Process.Pid, s.signal)
 	<-ended
 }
 
