@@ -86,8 +86,10 @@ type Broker struct {
 	conns  *conn.Server
 	lock   *lock.Lock
 	store  *store.Store // nil: state is in memory
-	ready  chan struct{}
-	closed sync.Once
+
+	control *api.Control // nil: no data folder
+	ready   chan struct{}
+	closed  sync.Once
 
 	mu        sync.Mutex // guards the rest
 	group     loop.Group
@@ -161,6 +163,9 @@ func (b *Broker) release() {
 		if err := b.store.Close(); err != nil {
 			b.logger.Error("cannot close the store", slog.Any("err", err))
 		}
+	}
+	if b.control != nil { // after the store, whose end frees a backup that waits for it
+		b.control.Close()
 	}
 	if b.lock != nil {
 		_ = b.lock.Release()

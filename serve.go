@@ -48,12 +48,28 @@ func (b *Broker) start() error {
 	if b.group, err = b.newGroup(); err != nil {
 		return err
 	}
+	if err := b.openControl(); err != nil {
+		return err
+	}
 	for _, l := range b.config.Listeners {
 		if err := b.open(l); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// openControl opens the control socket, which is in the data folder.
+func (b *Broker) openControl() (err error) {
+	if b.config.Data == "" {
+		return nil
+	}
+	o := api.ControlOptions{Data: b.config.Data, Version: b.version, Logger: b.logger}
+	if b.store != nil {
+		o.Store = stored{b}
+	}
+	b.control, err = api.OpenControl(o)
+	return err
 }
 
 func (b *Broker) newGroup() (loop.Group, error) {

@@ -17,10 +17,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fantail-mqtt/fantail/internal/api"
+	"github.com/fantail-mqtt/fantail/internal/config"
 )
-
-// defaultData is where ctl looks for the broker.
-const defaultData = "data"
 
 // ctlFlags say which broker it is.
 type ctlFlags struct{ data, socket string }
@@ -43,7 +41,7 @@ func ctlCommand(e *env) *cobra.Command {
 	}
 	f := cmd.PersistentFlags()
 	f.SortFlags = false
-	f.StringVar(&c.data, "data", "", "the broker runs with the data directory `DIR`; default "+defaultData)
+	f.StringVar(&c.data, "data", "", "the broker runs with the data directory `DIR`; default "+config.ServerData)
 	f.StringVar(&c.socket, "socket", "", "its control socket is at `PATH`")
 	cmd.AddCommand(ctlStoreCommand(e, &c), ctlBackupCommand(e, &c))
 	return cmd
@@ -56,7 +54,7 @@ func (c *ctlFlags) path() (string, error) {
 	}
 	path := c.socket
 	if path == "" {
-		path = filepath.Join(cmp.Or(c.data, defaultData), api.SocketName)
+		path = filepath.Join(cmp.Or(c.data, config.ServerData), api.SocketName)
 	}
 	return path, nil
 }
