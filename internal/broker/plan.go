@@ -208,7 +208,7 @@ func (t *Tick) offer(m *target, from *Client, d *message.Draft, s *share, away b
 	if online == away {
 		return false
 	}
-	r := session.Route{QoS: m.qos, Retain: m.retain && d.Retain, IDs: m.ids, Shared: s.group.filter, Wait: t.parks(m.client, from)}
+	r := session.Route{QoS: m.qos, Retain: m.retain && d.Retain, IDs: m.ids, Shared: s.group.filter, Wait: t.parks(m.client, from, m.qos)}
 	o := t.deliver(m.client, d, &r)
 	return o == session.Sent || o == session.Queued
 }

@@ -83,10 +83,10 @@ func (b *Broker) publishAcknowledged(t *Tick, c *Client, link Link, p *packet.Pu
 		answer.t = packet.PUBREC
 	}
 	if fresh {
-		// What is delivered at QoS 2 waits behind the answer: for the publisher
-		// because it expects that first, and for anybody if the answer waits for
-		// the log, since a message that outruns its stored identifier would come
-		// a second time after a crash.
+		// What is delivered of a QoS 2 message waits behind the answer: at QoS 2 to
+		// the publisher itself because it expects that first, and to anybody if
+		// the answer waits for the log, since a message that outruns its stored
+		// identifier would come a second time after a crash.
 		t.parking = parkNone
 		if p.QoS == 2 {
 			t.parking = parkOwn
@@ -102,12 +102,12 @@ func (b *Broker) publishAcknowledged(t *Tick, c *Client, link Link, p *packet.Pu
 	return nil
 }
 
-// parking says whose QoS 2 deliveries are queued until the answer is out.
+// parking says whose deliveries wait until the answer is out.
 type parking byte
 
 const (
 	parkNone parking = iota
-	parkOwn          // the publisher's
+	parkOwn          // the publisher's, at QoS 2
 	parkAll
 )
 
@@ -208,7 +208,7 @@ func (t *Tick) fanOut(pl *plan, from *Client, d *message.Draft) (reached, full i
 				continue
 			}
 		}
-		r := session.Route{QoS: to.qos, Retain: to.retain && d.Retain, IDs: to.ids, Wait: t.parks(to.client, from)}
+		r := session.Route{QoS: to.qos, Retain: to.retain && d.Retain, IDs: to.ids, Wait: t.parks(to.client, from, to.qos)}
 		switch t.deliver(to.client, d, &r) {
 		case session.Sent, session.Queued:
 			reached++
@@ -225,10 +225,10 @@ func (t *Tick) fanOut(pl *plan, from *Client, d *message.Draft) (reached, full i
 	return reached, full
 }
 
-// parks says whether what c gets of the present message waits behind the
-// publisher's answer.
-func (t *Tick) parks(c, from *Client) bool {
-	return t.parking == parkAll || t.parking == parkOwn && c == from
+// parks says whether what c gets of the present message, at a QoS, waits behind
+// the publisher's answer.
+func (t *Tick) parks(c, from *Client, qos byte) bool {
+	return t.parking == parkAll && qos > 0 || t.parking == parkOwn && c == from && qos == 2
 }
 
 // deliver gives the message to one client and counts what became of it.

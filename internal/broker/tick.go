@@ -46,7 +46,7 @@ type held struct {
 	ack  packet.Ack
 	sub  *packet.Suback // of SUBACK and UNSUBACK
 
-	parked []parked // QoS 2 deliveries that wait behind the answer
+	parked []parked // deliveries that wait behind the answer
 }
 
 // parked is a message that waits until an answer is out.

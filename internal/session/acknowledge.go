@@ -13,7 +13,9 @@ func (s *Session) Puback(w *Work, a *packet.Ack) error {
 	if i < 0 {
 		return nil // of an earlier connection; nothing waits for it
 	}
-	if s.out.window[i].QoS == 2 {
+	if it := &s.out.window[i]; it.due && !it.tried {
+		return nil // it was not sent yet, so this is about an older message of the identifier
+	} else if it.QoS == 2 {
 		return packet.Refuse(packet.ProtocolError, "PUBACK for a QoS 2 message")
 	}
 	s.finish(w, i)
@@ -31,7 +33,7 @@ func (s *Session) Pubrec(w *Work, a *packet.Ack) error {
 	}
 	it := &s.out.window[i]
 	if it.due && !it.tried {
-		return nil // it was not sent yet, so this is about an older message of the identifier
+		return nil // as in Puback
 	}
 	if it.QoS == 1 {
 		return packet.Refuse(packet.ProtocolError, "PUBREC for a QoS 1 message")

@@ -15,7 +15,7 @@ type Route struct {
 	Retain bool     // the RETAIN flag to send
 	IDs    []uint32 // subscription identifiers
 	Shared string   // the shared subscription, or ""
-	Wait   bool     // with QoS 2: not before Safe is called
+	Wait   bool     // at QoS 1 and 2: not before Safe is called
 }
 
 // Outcome says what became of a delivery.
@@ -42,17 +42,17 @@ func (s *Session) Deliver(w *Work, d *message.Draft, to *Route) Outcome {
 		return DroppedOffline
 	}
 	o := s.outgoing()
-	waits := qos == 2 && (to.Wait || s.stores(w))
+	waits := to.Wait || qos == 2 && s.stores(w)
 	if s.online && o.queued()+o.stored == 0 && s.room(w, waits) {
 		if waits {
-			return s.park(w, d, to)
+			return s.park(w, d, to, qos)
 		}
 		return s.send(w, d, to, qos)
 	}
 	if o.queued()+o.stored >= w.Limits.QueueMessages || o.bytes+o.storedBytes >= w.Limits.QueueBytes {
 		return DroppedFull
 	}
-	it := Item{Message: d.Keep(), IDs: to.IDs, Shared: to.Shared, QoS: qos, Retain: to.Retain, wait: to.Wait && qos == 2}
+	it := Item{Message: d.Keep(), IDs: to.IDs, Shared: to.Shared, QoS: qos, Retain: to.Retain, wait: to.Wait}
 	s.number(&it)
 	s.change(w, Change{Kind: Queue, Item: it})
 	if s.stores(w) && (!s.online || o.stored > 0 || o.queued() >= w.Limits.HeadMessages || o.bytes >= w.Limits.HeadBytes) {
@@ -104,9 +104,9 @@ func (s *Session) send(w *Work, d *message.Draft, to *Route, qos byte) Outcome {
 }
 
 // park puts a message into the window that is sent once Safe is called.
-func (s *Session) park(w *Work, d *message.Draft, to *Route) Outcome {
+func (s *Session) park(w *Work, d *message.Draft, to *Route, qos byte) Outcome {
 	it := Item{
-		Message: d.Keep(), IDs: to.IDs, Shared: to.Shared, ID: s.nextID(), QoS: 2, Retain: to.Retain, due: true, wait: true,
+		Message: d.Keep(), IDs: to.IDs, Shared: to.Shared, ID: s.nextID(), QoS: qos, Retain: to.Retain, due: true, wait: true,
 	}
 	s.number(&it)
 	s.out.held = it.Seq
@@ -189,9 +189,6 @@ func (s *Session) begin(w *Work, it Item, waits bool) {
 		return
 	}
 	s.change(w, Change{Kind: Send, Item: Item{Seq: it.Seq, ID: it.ID}})
-	if !s.Durable() && it.Shared == "" {
-		it.Message = nil
-	}
 	o.window = append(o.window, it)
 }
 
@@ -208,6 +205,9 @@ func (s *Session) publish(w *Work, it *Item) bool {
 		w.Drained[it.QoS]++
 	}
 	it.tried = true
+	if !s.Durable() && it.Shared == "" { // it will not be sent again
+		it.Message = nil
+	}
 	s.out.flying++
 	return true
 }
