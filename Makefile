@@ -8,6 +8,7 @@ VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo un
 LDFLAGS    = -X github.com/fantail-mqtt/fantail/internal/cli.linked=$(VERSION)
 LINT       = go tool -modfile=tools/go.mod golangci-lint
 FUZZTIME  ?= 1m
+CYCLES    ?= 200
 TESTFLAGS ?=
 ARGS      ?=
 
@@ -49,6 +50,10 @@ fuzz: ## run every fuzz target for FUZZTIME (1m)
 .PHONY: conform
 conform: ## check each statement of the standard; writes docs/conformance.md
 	go run ./conform/cmd/conform -o docs/conformance.md
+
+.PHONY: crash
+crash: build ## kill the server CYCLES (200) times under load and look for what is missing
+	go test -count=1 -timeout 0 -v -run '^TestCrash$$' ./crash -bin '$(CURDIR)/bin/fantail' -cycles $(CYCLES) $(ARGS)
 
 .PHONY: bench
 bench: build ## compare with mosquitto on this machine; ARGS=-quick for a first look

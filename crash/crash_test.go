@@ -29,14 +29,15 @@ const (
 	shortCycles = 5
 	// runCycles is how many cycles go on one data directory.
 	runCycles = 10
-	// shown is how many findings are told with their history.
-	shown = 5
+	// shown is how many findings of a kind are told with their history.
+	shown = 2
 )
 
 // TestCrash is the harness: with -cycles 200 the long run of `make crash`.
 func TestCrash(t *testing.T) {
+	// TODO(owner): remove these three lines when --durability fsync is there.
 	if os.Getenv("FANTAIL_CRASH") == "" && *cycles == 0 && *start == "" && *kill {
-		t.Skip("TODO(owner): remove this when the store exists; until then FANTAIL_CRASH=1 runs it")
+		t.Skip("there is no store yet; FANTAIL_CRASH=1 runs it all the same")
 	}
 	n := *cycles
 	if n == 0 {
@@ -170,16 +171,22 @@ func (t *totals) add(o totals) {
 	t.Unknown += o.Unknown
 }
 
+// report tells the first finding of each kind with its history.
 func (c *campaign) report(w *world) {
 	var findings []finding
 	w.history.ask(func(j *judge) { findings = j.findings })
-	for i, f := range findings {
-		if i == shown {
-			fmt.Fprintf(c.out, "and %d more\n", len(findings)-shown)
-			return
+	told := map[string]int{}
+	for _, f := range findings {
+		if told[f.what]++; told[f.what] > shown {
+			continue
 		}
 		fmt.Fprintln(c.out, f)
 		w.history.tell(c.out, f.key, f.who)
+	}
+	for what, n := range told {
+		if n > shown {
+			fmt.Fprintf(c.out, "%d more: %s\n", n-shown, what)
+		}
 	}
 }
 

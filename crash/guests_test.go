@@ -35,11 +35,11 @@ func (w *world) testator(ctx context.Context, name string, random *rand.Rand) {
 	if c.subscribe(whole, "own/"+name, 1) == nil {
 		l.tell(event{kind: bequeathed, key: name + ".will"})
 	}
-	switch fate := random.IntN(4); {
-	case fate == 0:
+	switch random.IntN(4) {
+	case 0:
 		<-ctx.Done()
 		w.vanish(l, c, w.cut)
-	case fate == 1:
+	case 1:
 		pause(ctx, upTo(random, w.spread/4))
 		w.vanish(l, c, true)
 		l.tell(event{kind: returning, key: name + ".will"})

@@ -128,20 +128,19 @@ func (h *history) until(ctx context.Context, so func(*judge) bool) error {
 }
 
 // tell writes all that happened to a message, and what happened to the server and to
-// the connections and sessions of those concerned.
-func (h *history) tell(w io.Writer, key string, whom ...string) {
+// the connections and sessions of its publisher and of one more.
+func (h *history) tell(w io.Writer, key, who string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, e := range h.events {
-		if e.key == key {
-			whom = append(whom, e.who)
-		}
+	whom := []string{who}
+	if m := h.judge.messages[key]; m != nil {
+		whom = append(whom, m.from)
 	}
 	for _, e := range h.events {
 		about := slices.Contains(whom, e.who) && slices.Contains([]kind{
 			connected, subscribing, subscribed, unsubscribed, ended, vanished, returning, returned, abandoned, broken,
 		}, e.kind)
-		if e.key == key || e.who == "" || about {
+		if key != "" && e.key == key || e.who == "" || about {
 			fmt.Fprintln(w, "   ", e)
 		}
 	}

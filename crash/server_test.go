@@ -179,6 +179,13 @@ func (s *server) await(ctx context.Context) bool {
 	}
 }
 
+// over is closed when the process has ended.
+func (s *server) over() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
+}
+
 func (s *server) at() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -38,13 +38,14 @@ type line struct {
 	mu      sync.Mutex // guards the rest
 	version byte
 	sent    map[uint16]string   // messages on their way to the server
+	held    map[uint16]string   // QoS 2 messages on their way to the client, for the log alone
 	asked   map[uint16][]wanted // filters on their way
 	granted map[string]bool     // filters of which the SUBACK came
 	conn    *tap                // the last one
 }
 
 func newLine(h *history, who string) *line {
-	return &line{who: who, history: h, sent: map[uint16]string{}, asked: map[uint16][]wanted{}, granted: map[string]bool{}}
+	return &line{who: who, history: h, sent: map[uint16]string{}, held: map[uint16]string{}, asked: map[uint16][]wanted{}, granted: map[string]bool{}}
 }
 
 // tap is a connection of the client of a line, as the client holds it.
@@ -201,7 +202,7 @@ func (l *line) came(f frame) error {
 		return err
 	case typePubrel:
 		id, _, err := parseAck(f)
-		l.tell(event{kind: released, id: id})
+		l.tell(event{kind: released, key: l.held[id], id: id})
 		return err
 	case typeSuback, typeUnsuback:
 		id, codes, err := parseCodes(f, l.version)
@@ -232,6 +233,9 @@ func (l *line) receive(m publish) error {
 	if !whole {
 		l.tell(event{kind: broken, key: key, topic: m.topic, why: fmt.Sprintf("a damaged payload of %d bytes came", len(m.payload))})
 		return nil
+	}
+	if m.qos == 2 {
+		l.held[m.id] = key
 	}
 	l.tell(event{kind: received, key: key, topic: m.topic, id: m.id, qos: m.qos, dup: m.dup, retain: m.retain})
 	return nil

@@ -226,9 +226,22 @@ func (w *world) restart(ctx context.Context) error {
 	}
 }
 
+// errDied: the server ended by itself.
+var errDied = errors.New("the server ended by itself")
+
 // drain brings all together and waits until nothing is owed. The last messages are
 // fences: whatever comes late to a session comes before them.
 func (w *world) drain(ctx context.Context) error {
+	err := w.settle(ctx)
+	select {
+	case <-w.server.over():
+		return errDied
+	default:
+		return err
+	}
+}
+
+func (w *world) settle(ctx context.Context) error {
 	if err := w.auditor(ctx, fmt.Sprintf("auditor%d", w.cycles)); err != nil {
 		return fmt.Errorf("look at the retained messages: %w", err)
 	}
@@ -237,6 +250,8 @@ func (w *world) drain(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, w.deadline)
 	defer cancel()
+	ctx, stop := during(ctx, w.server.over())
+	defer stop()
 	for _, p := range w.publishers {
 		if err := p.fence(ctx); err != nil {
 			return err
