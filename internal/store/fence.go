@@ -84,7 +84,16 @@ func (f *fence) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	if !f.mine(name) {
 		return f.FS.Create(name, c)
 	}
-	return f.file(func() (vfs.File, error) { return f.FS.Create(name, c) })
+	return f.file(func() (vfs.File, error) {
+		if strings.HasPrefix(f.PathBase(name), "marker.") {
+			// What a marker names must not be lost where it is not: Pebble syncs
+			// the folder behind both, which keeps no order between them.
+			if err := syncDir(f.FS, f.PathDir(name)); err != nil {
+				return nil, err
+			}
+		}
+		return f.FS.Create(name, c)
+	})
 }
 
 // OpenReadWrite opens a file for writing.

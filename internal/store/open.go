@@ -48,7 +48,7 @@ func Open(dir string, o Options) (*Store, error) {
 }
 
 func (s *Store) start(fresh bool) (err error) {
-	if err := s.o.FS.MkdirAll(s.dir, 0o700); err != nil {
+	if err := makeDir(s.o.FS, s.dir); err != nil {
 		return fmt.Errorf("make the data directory %s: %w", s.dir, err)
 	}
 	if s.lock, err = pebble.LockDirectory(s.dir, s.o.FS); err != nil {
@@ -165,10 +165,24 @@ func (s *Store) prepare() error {
 			}
 		}
 	}
-	if err := s.mark(formatMaking); err != nil {
+	return s.mark(formatMaking)
+}
+
+// makeDir makes a folder and those above it so that they outlive the power.
+func makeDir(fs vfs.FS, dir string) error {
+	if _, err := fs.Stat(dir); err == nil {
+		return nil
+	}
+	above := fs.PathDir(dir)
+	if above != dir {
+		if err := makeDir(fs, above); err != nil {
+			return err
+		}
+	}
+	if err := fs.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	return syncDir(s.o.FS, s.o.FS.PathDir(s.dir))
+	return syncDir(fs, above)
 }
 
 // mark writes the format file, so that it has the old content or the new.
