@@ -365,7 +365,7 @@ func brokerLimits(l *config.Limits) broker.Limits {
 			HeadMessages: headMessages, HeadBytes: headBytes,
 		},
 		TopicLevels: l.TopicLevels, Subscriptions: l.Subscriptions, WildcardSubscriptions: l.WildcardSubscriptions,
-		MatchNodes: l.MatchNodes, RetainedMessages: l.RetainedMessages, RetainedBytes: int64(l.RetainedBytes),
+		MatchNodes: l.MatchNodes, RetainedMessages: l.RetainedMessages, RetainedBytes: int64(l.RetainedBytes), QueuedBytes: int64(l.QueuesBytes),
 	}
 }
 

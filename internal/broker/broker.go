@@ -138,6 +138,7 @@ type Limits struct {
 	MatchNodes            int
 	RetainedMessages      int
 	RetainedBytes         int64
+	QueuedBytes           int64 // of all sessions together
 }
 
 // Link is the connection of a client, as the broker sees it.
@@ -191,7 +192,9 @@ type Broker struct {
 	groupsMu sync.Mutex // guards groups
 	groups   map[route.Group]*group
 
-	failing atomic.Pointer[error] // why the store keeps nothing just now
+	queuedBytes atomic.Int64          // of all sessions, as of the end of each tick
+	failing     atomic.Pointer[error] // why the store keeps nothing just now
+	behind      atomic.Bool           // the store has no room for more, and has said so
 
 	sys  sys
 	stop context.CancelFunc

@@ -36,6 +36,7 @@ type Client struct {
 	will      *will
 	walks     []*walk // retained messages on their way
 	wildcards int     // subscriptions with a wildcard
+	counted   int     // of the queue's bytes, in those of all sessions
 	inside    *insider
 	waiting   *waiting // for session expiry or a will delay
 }
@@ -117,6 +118,9 @@ func (t *Tick) shut(c *Client) {
 
 // settle does what a step has left but for its packets. The caller holds c.mu.
 func (t *Tick) settle(c *Client) {
+	if _, bytes := c.session.Queued(); bytes != c.counted && !c.gone {
+		t.count(c, bytes)
+	}
 	if len(t.work.Changes) > 0 {
 		t.logChanges(c)
 	}
@@ -143,6 +147,12 @@ func (t *Tick) put(c *Client) {
 		c.dirty = true
 		t.dirty = append(t.dirty, c)
 	}
+}
+
+// count counts the bytes of a queue among those of all. The caller holds c.mu.
+func (t *Tick) count(c *Client, bytes int) {
+	t.queued += int64(bytes - c.counted)
+	c.counted = bytes
 }
 
 // logChanges appends the changes of a step to the log. The caller holds c.mu.

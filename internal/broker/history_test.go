@@ -551,7 +551,7 @@ func sameQueue(s *session.Session, held, whole *record.Session) error {
 	for _, it := range held.Queue {
 		from := stored[it.Seq]
 		if from != nil && it.Message == nil { // left to the store, or not needed any more
-			it.Queued.Message, it.QoS, it.Retain, it.IDs, it.Shared = from.Message, from.QoS, from.Retain, from.IDs, from.Shared
+			it.Message, it.QoS, it.Retain, it.IDs, it.Shared = from.Message, from.QoS, from.Retain, from.IDs, from.Shared
 		}
 		if diff := cmp.Diff(it, from, cmpopts.EquateEmpty()); diff != "" {
 			return fmt.Errorf("in memory (-) is not what is stored (+):\n%s", diff)
@@ -589,6 +589,9 @@ func (h *history) count(held *record.State) error {
 			wrong = fmt.Errorf("client %s: counted %d subscriptions with a wildcard, there are %d", c.ID, c.wildcards, wildcards)
 		}
 	})
+	if _, n := h.b.Waiting(); h.b.queuedBytes.Load() != int64(n) {
+		return fmt.Errorf("counted %d queued bytes, there are %d", h.b.queuedBytes.Load(), n)
+	}
 	st := h.b.Stats()
 	if h.b.Subscriptions() != subscriptions || int(st.Sessions.Load()) != sessions || int(st.Connected.Load()) != connected {
 		return fmt.Errorf("counted %d subscriptions, %d sessions, %d connected; there are %d, %d, %d",

@@ -294,6 +294,7 @@ func (b *Broker) endRecorded(t *Tick, c *Client, left *leaving, durable bool) {
 	if durable {
 		t.log(record.AppendSessionEnded(t.records[:0], c.ID))
 	}
+	t.count(c, 0)
 	c.gone, left.ended = true, true
 	b.stats.Sessions.Add(-1)
 	b.table.remove(c)

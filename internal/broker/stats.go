@@ -13,7 +13,7 @@ type Drop int
 const (
 	DropOffline         Drop = iota // QoS 0, and the client is away
 	DropSlow                        // QoS 0, and the client does not keep up
-	DropQueueFull                   // the session's queue is full
+	DropQueueFull                   // the session's queue is full, or all of them together
 	DropTooLarge                    // for the client's Maximum Packet Size
 	DropExpired                     // its expiry interval passed in a queue
 	DropNotAuthorized               // the publisher may not
@@ -75,6 +75,7 @@ type Stats struct {
 	Sessions   atomic.Int64
 	MaxClients atomic.Int64
 	Takeovers  atomic.Uint64
+	Slowed     atomic.Uint64 // times a connection was not read because the disk did not keep up
 	Expired    atomic.Uint64 // sessions
 
 	Closed  Reasons // why connections of clients ended

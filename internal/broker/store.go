@@ -61,10 +61,20 @@ func (b *Broker) Room(again func()) (room bool, failing error) {
 	}
 	room, failing = b.store.Room(func() {
 		b.failing.Store(nil)
+		if b.behind.CompareAndSwap(true, false) {
+			b.o.Logger.Info("the disk has caught up")
+		}
 		again()
 	})
-	if failing != nil && !room {
+	switch {
+	case room:
+	case failing != nil:
 		b.failing.Store(&failing)
+	default:
+		b.stats.Slowed.Add(1)
+		if b.behind.CompareAndSwap(false, true) {
+			b.o.Logger.Warn("the disk does not keep up: clients are read as fast as it takes what they send")
+		}
 	}
 	return room, failing
 }
@@ -161,6 +171,8 @@ func (b *Broker) restore(r *record.Recovered) absentee {
 	s.clients[c.ID] = c
 	s.mu.Unlock()
 	b.stats.Sessions.Add(1)
+	_, c.counted = c.session.Queued()
+	b.queuedBytes.Add(int64(c.counted))
 	return a
 }
 

@@ -22,6 +22,7 @@ type Tick struct {
 	spare   [][]byte
 	records []byte // for encoding
 	logged  int    // batches of records appended in this tick
+	queued  int64  // bytes that joined queues in this tick, less those that left
 	held    []held
 	freed   []held // for reuse
 	later   []func(*Tick)
@@ -74,7 +75,9 @@ func (t *Tick) Begin() {
 	if t.now == 0 {
 		t.now = time.Now().UnixMilli()
 		t.work.Now = t.now
-		t.work.Limits = &t.b.limits.Load().Limits
+		l := t.b.limits.Load()
+		t.work.Limits = &l.Limits
+		t.work.Full = t.b.queuedBytes.Load() >= l.QueuedBytes
 	}
 }
 
@@ -107,6 +110,10 @@ func (t *Tick) End() {
 		t.dirty[i] = nil
 	}
 	t.dirty = t.dirty[:0]
+	if t.queued != 0 {
+		t.b.queuedBytes.Add(t.queued)
+		t.queued = 0
+	}
 	t.b.stats.add(&t.stats)
 	t.b.stats.Ticks.Add(1)
 	t.now, t.logged = 0, 0

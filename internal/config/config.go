@@ -80,6 +80,8 @@ type Limits struct {
 	// QueueMessages and QueueBytes bound what waits for one session.
 	QueueMessages int  `yaml:"queue_messages"`
 	QueueBytes    Size `yaml:"queue_bytes"`
+	// QueuesBytes bounds what waits for all sessions together.
+	QueuesBytes Size `yaml:"queues_bytes"`
 	// PendingBytes bounds the encoded bytes that wait for one slow client.
 	PendingBytes Size `yaml:"pending_bytes"`
 	// TopicLevels bounds the levels of a topic name and of a topic filter.

@@ -40,6 +40,7 @@ func defaultLimits() Limits {
 		InFlight:              32,
 		QueueMessages:         100_000,
 		QueueBytes:            64 * MiB,
+		QueuesBytes:           16 * GiB,
 		PendingBytes:          4 * MiB,
 		TopicLevels:           128,
 		Subscriptions:         10_000,
@@ -79,6 +80,7 @@ func (l Limits) withDefaults() Limits {
 	l.InFlight = cmp.Or(l.InFlight, d.InFlight)
 	l.QueueMessages = cmp.Or(l.QueueMessages, d.QueueMessages)
 	l.QueueBytes = cmp.Or(l.QueueBytes, d.QueueBytes)
+	l.QueuesBytes = cmp.Or(l.QueuesBytes, d.QueuesBytes)
 	l.PendingBytes = cmp.Or(l.PendingBytes, d.PendingBytes)
 	l.TopicLevels = cmp.Or(l.TopicLevels, d.TopicLevels)
 	l.Subscriptions = cmp.Or(l.Subscriptions, d.Subscriptions)

@@ -38,6 +38,7 @@ func worldOn(log broker.Log, setup func(*Options)) *world {
 				ReceiveMaximum: 10, TopicAliasMaximum: 10, InFlight: 10, QueueMessages: 100, QueueBytes: 1 << 20, PendingBytes: 64 << 10,
 			},
 			TopicLevels: 10, Subscriptions: 100, WildcardSubscriptions: 10, MatchNodes: 1000, RetainedMessages: 100, RetainedBytes: 1 << 20,
+			QueuedBytes: 1 << 20,
 		},
 	})
 	o := Options{

@@ -49,7 +49,7 @@ func (s *Session) Deliver(w *Work, d *message.Draft, to *Route) Outcome {
 		}
 		return s.send(w, d, to, qos)
 	}
-	if o.queued()+o.stored >= w.Limits.QueueMessages || o.bytes+o.storedBytes >= w.Limits.QueueBytes {
+	if w.Full || o.queued()+o.stored >= w.Limits.QueueMessages || o.bytes+o.storedBytes >= w.Limits.QueueBytes {
 		return DroppedFull
 	}
 	it := Item{Message: d.Keep(), IDs: to.IDs, Shared: to.Shared, QoS: qos, Retain: to.Retain, wait: to.Wait}

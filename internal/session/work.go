@@ -12,6 +12,8 @@ type Work struct {
 	Now    int64  // unix milliseconds
 	Out    []byte // the client's encoded packets; steps append to it
 
+	Full bool // no queue may grow
+
 	// Changes of durable state, in order; steps of durable sessions append to
 	// it. A packet that depends on one waits until the change is safe.
 	Changes []Change
