@@ -1,6 +1,10 @@
 package session
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/fantail-mqtt/fantail/message"
+)
 
 // stores says whether the log's store has this session's messages.
 func (s *Session) stores(w *Work) bool { return w.Stores && s.Durable() }
@@ -97,6 +101,19 @@ func (s *Session) Loaded(w *Work, connection uint32, items []Item) {
 		o.storedBytes = 0
 	}
 	s.Drain(w)
+}
+
+// First is the first queued message, its Seq alone if only the store has it;
+// false if none is queued.
+func (s *Session) First() (seq uint64, m *message.Message, ok bool) {
+	switch o := s.out; {
+	case o == nil || o.queued()+o.stored == 0:
+		return 0, nil, false
+	case o.queued() > 0:
+		return o.queue[o.head].Seq, o.queue[o.head].Message, true
+	default:
+		return o.held + 1, nil, true
+	}
 }
 
 // restore gives an item of the window its message back.
