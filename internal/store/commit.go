@@ -131,12 +131,18 @@ func (s *Store) attempt(f *frame, repr *[]byte) error {
 		}
 		return s.apply(db, batch, repr)
 	}
-	if err := s.t.translate(tables{db}, f.Bytes(), batch); err != nil {
+	if err := s.t.translate(tables{s}, f.Bytes(), batch); err != nil {
 		// Whatever we say now would be wrong: the memory of this process is.
 		panic(fmt.Sprintf("store: %v", err))
 	}
+	if s.handles.db != db { // it broke while it was read, and is another now
+		*repr = bytes.Clone(batch.Repr())
+		return errMoved
+	}
 	return s.apply(db, batch, repr)
 }
+
+var errMoved = errors.New("the data directory was opened anew")
 
 // apply commits a batch. If that fails it leaves its content in repr.
 func (s *Store) apply(db *pebble.DB, batch *pebble.Batch, repr *[]byte) (err error) {

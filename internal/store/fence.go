@@ -208,7 +208,7 @@ func (sunk) ReadAt([]byte, int64) (int, error)      { return 0, io.EOF }
 func (sunk) Write(p []byte) (int, error)            { return len(p), nil }
 func (sunk) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
 func (sunk) Preallocate(int64, int64) error         { return nil }
-func (sunk) Stat() (vfs.FileInfo, error)            { return nil, os.ErrNotExist }
+func (sunk) Stat() (vfs.FileInfo, error)            { return vfs.NewMemFile(nil).Stat() }
 func (sunk) Sync() error                            { return nil }
 func (sunk) SyncTo(int64) (bool, error)             { return true, nil }
 func (sunk) SyncData() error                        { return nil }

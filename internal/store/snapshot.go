@@ -14,8 +14,9 @@ func (s *Store) Snapshot() (*record.State, error) {
 	if err := s.wait(s.life); err != nil {
 		return nil, err
 	}
-	state := &record.State{Sessions: map[string]*record.Session{}, Retained: map[string]*message.Message{}}
+	var state *record.State
 	err := s.handles.read(func(db *pebble.DB) error {
+		state = &record.State{Sessions: map[string]*record.Session{}, Retained: map[string]*message.Message{}}
 		snap := db.NewSnapshot()
 		defer snap.Close() //nolint:errcheck // it was read
 		return s.snapshot(snap, state)
