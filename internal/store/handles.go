@@ -12,6 +12,8 @@ import (
 // handles is the database as it is open now. It is opened anew when a write
 // has failed.
 type handles struct {
+	opening sync.Mutex // held while it is opened anew, or rescued
+
 	life sync.RWMutex // held for reading while the database is read, for writing to put another in its place
 	db   *pebble.DB   // nil while there is none
 
@@ -56,6 +58,11 @@ func (h *handles) set(db *pebble.DB, f *fence) {
 // committer calls it.
 func (h *handles) working(s *Store) (*pebble.DB, error) {
 	if h.broken() == nil {
+		return h.db, nil
+	}
+	h.opening.Lock()
+	defer h.opening.Unlock()
+	if h.broken() == nil { // it was being rescued
 		return h.db, nil
 	}
 	if h.db != nil {
