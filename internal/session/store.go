@@ -86,7 +86,7 @@ func (s *Session) Loaded(w *Work, connection uint32, items []Item) {
 	for i := range items {
 		if it := &items[i]; it.Seq <= o.held {
 			o.restore(it)
-		} else if o.stored > 0 {
+		} else if o.stored > 0 && it.Message != nil {
 			o.stored--
 			o.storedBytes = max(o.storedBytes-it.Message.Size(), 0)
 			o.push(*it)

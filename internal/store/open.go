@@ -69,8 +69,6 @@ func (s *Store) start(fresh bool) (err error) {
 		if err := s.prepare(); err != nil {
 			return fmt.Errorf("make the data directory %s: %w", s.dir, err)
 		}
-	}
-	if fresh {
 		if err := s.create(); err != nil {
 			return err
 		}
