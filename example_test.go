@@ -43,7 +43,7 @@ func Example() {
 	}
 
 	// A device, which could as well be any other MQTT client.
-	answers := make(chan string)
+	answers := make(chan string, 1)
 	device, err := client.Dial(ctx, client.Options{
 		URL: b.Addresses()[0], ClientID: "device", CleanStart: true,
 		OnMessage: func(m *client.Message) { answers <- string(m.Payload) },
