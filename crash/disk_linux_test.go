@@ -83,11 +83,7 @@ func newPatient(t *testing.T, data string) *patient {
 // retain leaves a retained message, as soon as the server takes one.
 func (p *patient) retain(t *testing.T, text string) {
 	t.Helper()
-	for p.witness.publish(t, "ret/x", text, true) >= 0x80 {
-		if t.Context().Err() != nil {
-			t.Fatal("retained messages are refused")
-		}
-	}
+	until(t, "a retained message is taken", func() bool { return p.witness.publish(t, "ret/x", text, true) < 0x80 })
 	p.retains = text
 }
 
@@ -149,11 +145,8 @@ func (p *patient) ails(t *testing.T) {
 	if heard := three.ear.heard.Load(); heard != 1 {
 		t.Error("a PUBACK came for a message that was not stored")
 	}
-	for p.counter(t, refusals)-before < 3 { // counted when the round of the loop is over; those of the sender too
-		if t.Context().Err() != nil {
-			t.Fatalf("%s has not risen by 3", refusals)
-		}
-	}
+	// Counted when the round of the loop is over; those of the sender too.
+	until(t, refusals+" has risen by 3", func() bool { return p.counter(t, refusals)-before >= 3 })
 }
 
 // heals is what must hold once the disk works again: everything sent is answered,

@@ -196,3 +196,13 @@ func await[T any](t *testing.T, c <-chan T, what string) (v T) {
 	}
 	return v
 }
+
+// until asks the server again and again, each time over the network.
+func until(t *testing.T, what string, ask func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !ask(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("it does not come to this: %s", what)
+		}
+	}
+}
