@@ -87,7 +87,7 @@ func (b *Broker) newGroup() (loop.Group, error) {
 // open serves one listener.
 func (b *Broker) open(l config.Listener) error {
 	if l.Scheme == config.SchemeHTTP {
-		w, err := api.Open(l.Address, api.Options{Metrics: metrics.Handler(b.broker, b.version), Ready: b.isReady})
+		w, err := api.Open(l.Address, api.Options{Metrics: metrics.Handler(b.broker, b.version, b.disk()), Ready: b.isReady})
 		if err != nil {
 			return err
 		}

@@ -1,8 +1,26 @@
 package fantail
 
 import (
+	"time"
+
 	"github.com/fantail-mqtt/fantail/internal/api"
+	"github.com/fantail-mqtt/fantail/internal/metrics"
 )
+
+// disk is the store as the metrics show it, or nil.
+func (b *Broker) disk() func() metrics.Disk {
+	if b.store == nil {
+		return nil
+	}
+	return func() metrics.Disk {
+		f := b.store.Figures()
+		return metrics.Disk{
+			Failing: f.Failing != nil, Failures: f.Failures, Frames: f.Frames, Records: f.Records, Waiting: f.OpenBytes,
+			Bytes: f.Disk, Log: f.WAL, Free: f.Free, SyncP50: f.SyncP50.Seconds(), SyncP99: f.SyncP99.Seconds(),
+			Quarantined: uint64(f.Quarantined), Corruptions: f.Corruptions,
+		}
+	}
+}
 
 // stored is the store as the API shows it.
 type stored struct{ b *Broker }
@@ -27,7 +45,12 @@ func (s stored) Figures() api.Figures {
 			Quarantined: int64(f.Quarantined), Discarded: int64(f.Discarded), Corruptions: int64(f.Corruptions),
 		},
 	}
-	if f.Failing != nil {
+	if f.Failing == nil { // else what is read first waits for what is written
+		if at := b.Oldest(); at > 0 {
+			oldest := time.UnixMilli(at)
+			out.Queued.Oldest = &oldest
+		}
+	} else {
 		out.Failing = &api.Failing{Since: f.Since, Why: f.Failing.Error()}
 	}
 	return out

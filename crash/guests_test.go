@@ -38,7 +38,7 @@ func (w *world) testator(ctx context.Context, name string, random *rand.Rand) {
 	switch random.IntN(4) {
 	case 0:
 		<-ctx.Done()
-		w.vanish(l, c, w.cut)
+		w.vanish(l, c, w.cut) // a kill tells it by itself
 	case 1:
 		pause(ctx, upTo(random, w.spread/4))
 		w.vanish(l, c, true)

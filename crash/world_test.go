@@ -189,41 +189,42 @@ func (w *world) flap(ctx context.Context, random *rand.Rand) {
 	}
 }
 
-// strike is the crash.
+// strike is the crash. Where connections are only cut, it is told as one all the same:
+// a server that forgets nothing and restarts in no time.
 func (w *world) strike() {
-	if w.cut {
-		for _, m := range w.members() {
-			m.line.drop()
-		}
+	w.history.add(event{kind: crashed})
+	if !w.cut {
+		w.kills++
+		w.server.kill()
 		return
 	}
-	w.kills++
-	w.history.add(event{kind: crashed})
-	w.server.kill()
+	for _, m := range w.members() {
+		m.line.drop()
+	}
 }
 
 // restart starts the server again; one time in four it is killed once more while the
 // clients resume.
 func (w *world) restart(ctx context.Context) error {
-	if w.cut {
-		return nil
+	if err := w.again(ctx); err != nil || w.random.IntN(4) > 0 {
+		return err
 	}
-	again := w.random.IntN(4) == 0
-	for {
+	for _, m := range w.members() {
+		m.come(ctx)
+	}
+	pause(ctx, upTo(w.random, w.spread/4))
+	w.strike()
+	return w.again(ctx)
+}
+
+func (w *world) again(ctx context.Context) error {
+	if !w.cut {
 		if err := w.server.start(ctx); err != nil {
 			return err
 		}
-		w.history.add(event{kind: ready})
-		if !again {
-			return nil
-		}
-		again = false
-		for _, m := range w.members() {
-			m.come(ctx)
-		}
-		pause(ctx, upTo(w.random, w.spread/4))
-		w.strike()
 	}
+	w.history.add(event{kind: ready})
+	return nil
 }
 
 // errDied: the server ended by itself.

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"log/slog"
+	"sync"
 
 	"github.com/fantail-mqtt/fantail/internal/record"
 	"github.com/fantail-mqtt/fantail/internal/session"
@@ -49,6 +50,41 @@ func (b *Broker) unreadable(c *Client, err error) {
 	if link != nil {
 		link.Kick(nil, packet.Refuse(packet.ServerUnavailable, "the messages of the session cannot be read"))
 	}
+}
+
+// Oldest is when the oldest queued message came, in unix milliseconds; 0 if none
+// is queued. It reads one message of each session that has any.
+func (b *Broker) Oldest() int64 {
+	var mu sync.Mutex
+	oldest := int64(0)
+	see := func(m *message.Message) {
+		mu.Lock()
+		defer mu.Unlock()
+		if oldest == 0 || m.Arrived < oldest {
+			oldest = m.Arrived
+		}
+	}
+	var reading sync.WaitGroup
+	b.each(func(c *Client) {
+		c.mu.Lock()
+		seq, m, ok := c.session.First()
+		c.mu.Unlock()
+		switch {
+		case !ok:
+		case m != nil:
+			see(m)
+		default:
+			reading.Add(1)
+			b.store.Load(c.ID, seq, 1, func(items []record.Queued, _ error) {
+				defer reading.Done()
+				if len(items) > 0 {
+					see(items[0].Message)
+				}
+			})
+		}
+	})
+	reading.Wait()
+	return oldest
 }
 
 // Room returns true if the log takes more. If not, it calls again, once and on

@@ -13,9 +13,13 @@ import (
 	"github.com/fantail-mqtt/fantail/internal/broker"
 )
 
-// Handler serves the figures of b in the Prometheus text format.
-func Handler(b *broker.Broker, version string) http.Handler {
+// Handler serves the figures of b in the Prometheus text format. disk says how
+// its store is, or is nil if there is none.
+func Handler(b *broker.Broker, version string, disk func() Disk) http.Handler {
 	r := prometheus.NewRegistry()
+	if disk != nil {
+		r.MustRegister(diskCollector(disk))
+	}
 	r.MustRegister(&collector{b: b, version: version, figures: figures()},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{})
@@ -112,6 +116,8 @@ func figures() []figure {
 		}),
 		counter("takeovers_total", "Connections ended because another took their client id over.",
 			func(b *broker.Broker, emit func(float64, ...string)) { emit(float64(b.Stats().Takeovers.Load())) }),
+		counter("slowed_total", "Times a connection was not read because the disk did not keep up.",
+			func(b *broker.Broker, emit func(float64, ...string)) { emit(float64(b.Stats().Slowed.Load())) }),
 		counter("sessions_expired_total", "Sessions ended by their expiry interval.", func(b *broker.Broker, emit func(float64, ...string)) {
 			emit(float64(b.Stats().Expired.Load()))
 		}),

@@ -1,6 +1,10 @@
 package session
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/fantail-mqtt/fantail/message"
+)
 
 // stores says whether the log's store has this session's messages.
 func (s *Session) stores(w *Work) bool { return w.Stores && s.Durable() }
@@ -82,7 +86,7 @@ func (s *Session) Loaded(w *Work, connection uint32, items []Item) {
 	for i := range items {
 		if it := &items[i]; it.Seq <= o.held {
 			o.restore(it)
-		} else if o.stored > 0 {
+		} else if o.stored > 0 && it.Message != nil {
 			o.stored--
 			o.storedBytes = max(o.storedBytes-it.Message.Size(), 0)
 			o.push(*it)
@@ -97,6 +101,19 @@ func (s *Session) Loaded(w *Work, connection uint32, items []Item) {
 		o.storedBytes = 0
 	}
 	s.Drain(w)
+}
+
+// First is the first queued message, its Seq alone if only the store has it;
+// false if none is queued.
+func (s *Session) First() (seq uint64, m *message.Message, ok bool) {
+	switch o := s.out; {
+	case o == nil || o.queued()+o.stored == 0:
+		return 0, nil, false
+	case o.queued() > 0:
+		return o.queue[o.head].Seq, o.queue[o.head].Message, true
+	default:
+		return o.held + 1, nil, true
+	}
 }
 
 // restore gives an item of the window its message back.

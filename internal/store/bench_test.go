@@ -15,16 +15,9 @@ import (
 	"github.com/fantail-mqtt/fantail/message"
 )
 
-// The benchmarks write to a real disk: BENCH_DIR, or the folder for tests.
+// benchStore is on a real disk: that of the folder for tests, TMPDIR.
 func benchStore(b *testing.B) *Store {
 	dir := b.TempDir()
-	if at := os.Getenv("BENCH_DIR"); at != "" {
-		var err error
-		if dir, err = os.MkdirTemp(at, "store"); err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(func() { _ = os.RemoveAll(dir) })
-	}
 	s, err := Open(dir+"/store", Options{})
 	if err != nil {
 		b.Fatal(err)

@@ -115,7 +115,7 @@ type position struct {
 	gone   []uint64      // from unsent on, dropped out of their order
 }
 
-func (p *position) append(dst []byte) []byte {
+func (p *position) appendTo(dst []byte) []byte {
 	dst = binary.AppendUvarint(dst, p.unsent)
 	dst = binary.AppendUvarint(dst, uint64(len(p.window)))
 	before := uint64(0)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -14,7 +15,12 @@ import (
 // commitFrames is the committer. Close ends it, when what is open is committed.
 func (s *Store) commitFrames() {
 	defer close(s.done)
+	eager := false // the next frame is likely to come at once
 	for {
+		idle := time.Now()
+		if eager {
+			eager = s.lookOut(idle)
+		}
 		select {
 		case <-s.wake:
 		case <-s.life.Done():
@@ -22,11 +28,29 @@ func (s *Store) commitFrames() {
 			s.giveUp()
 			return
 		}
+		eager = eager || time.Since(idle) < lookOutTime
 		s.commitOpen()
 		if s.handles.broken() != nil {
 			s.mend()
 		}
 	}
+}
+
+// lookOutTime is how long the committer looks out for the next frame before it
+// sleeps. A publisher with one message in flight sends the next as soon as it has
+// its acknowledgement; to be woken for it takes about as long as that. Where
+// frames come further apart it does not look out.
+const lookOutTime = 200 * time.Microsecond
+
+// lookOut says whether a frame has come.
+func (s *Store) lookOut(since time.Time) bool {
+	for time.Since(since) < lookOutTime {
+		if len(s.wake) > 0 {
+			return true
+		}
+		runtime.Gosched()
+	}
+	return false
 }
 
 // commitOpen commits frames until none is open.
@@ -131,12 +155,18 @@ func (s *Store) attempt(f *frame, repr *[]byte) error {
 		}
 		return s.apply(db, batch, repr)
 	}
-	if err := s.t.translate(tables{db}, f.Bytes(), batch); err != nil {
+	if err := s.t.translate(tables{s}, f.Bytes(), batch); err != nil {
 		// Whatever we say now would be wrong: the memory of this process is.
 		panic(fmt.Sprintf("store: %v", err))
 	}
+	if s.handles.db != db { // it broke while it was read, and is another now
+		*repr = bytes.Clone(batch.Repr())
+		return errMoved
+	}
 	return s.apply(db, batch, repr)
 }
+
+var errMoved = errors.New("the data directory was opened anew")
 
 // apply commits a batch. If that fails it leaves its content in repr.
 func (s *Store) apply(db *pebble.DB, batch *pebble.Batch, repr *[]byte) (err error) {

@@ -42,7 +42,7 @@ func newCutter(disk *vfs.MemFS, seed int64, odds int) *cutter {
 func (c *cutter) wrote() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.rng.IntN(c.odds) > 0 || len(c.cuts) >= 40 {
+	if c.rng.IntN(c.odds) > 0 || len(c.cuts) >= 25 {
 		return
 	}
 	promised := c.promised.Load()
@@ -137,7 +137,7 @@ func TestPowerCuts(t *testing.T) {
 			second := newCutter(c.disk, int64(tried), 10)
 			second.promised.Store(c.promised)
 			afterCut(t, history, second, c.promised)
-			for _, c := range second.cuts[:min(len(second.cuts), 2)] {
+			for _, c := range second.cuts[:min(len(second.cuts), 1)] {
 				again++
 				afterCut(t, history, c.disk, c.promised)
 			}

@@ -64,7 +64,7 @@ func (f *fence) write(op func() error) error {
 // mine says whether a file is one of the database, and not of a copy of it.
 func (f *fence) mine(name string) bool { return strings.HasPrefix(name, f.root) }
 
-func (f *fence) file(open func() (vfs.File, error)) (vfs.File, error) {
+func (f *fence) file(name string, open func() (vfs.File, error)) (vfs.File, error) {
 	var file vfs.File
 	_ = f.write(func() (err error) {
 		file, err = open()
@@ -76,7 +76,7 @@ func (f *fence) file(open func() (vfs.File, error)) (vfs.File, error) {
 		}
 		return sunk{}, nil
 	}
-	return &fenced{File: file, f: f}, nil
+	return &fenced{File: file, f: f, log: strings.HasSuffix(name, ".log")}, nil
 }
 
 // Create creates a file of the database, or of a copy of it.
@@ -84,7 +84,7 @@ func (f *fence) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	if !f.mine(name) {
 		return f.FS.Create(name, c)
 	}
-	return f.file(func() (vfs.File, error) {
+	return f.file(name, func() (vfs.File, error) {
 		if strings.HasPrefix(f.PathBase(name), "marker.") {
 			// What a marker names must not be lost where it is not: Pebble syncs
 			// the folder behind both, which keeps no order between them.
@@ -101,12 +101,12 @@ func (f *fence) OpenReadWrite(name string, c vfs.DiskWriteCategory, o ...vfs.Ope
 	if !f.mine(name) {
 		return f.FS.OpenReadWrite(name, c, o...)
 	}
-	return f.file(func() (vfs.File, error) { return f.FS.OpenReadWrite(name, c, o...) })
+	return f.file(name, func() (vfs.File, error) { return f.FS.OpenReadWrite(name, c, o...) })
 }
 
 // ReuseForWrite makes an old file a new one.
 func (f *fence) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	return f.file(func() (vfs.File, error) { return f.FS.ReuseForWrite(from, to, c) })
+	return f.file(to, func() (vfs.File, error) { return f.FS.ReuseForWrite(from, to, c) })
 }
 
 // OpenDir opens a folder, to sync it.
@@ -166,7 +166,8 @@ func (f *fence) Unwrap() vfs.FS { return f.FS }
 // fenced is a file that is written through a fence.
 type fenced struct {
 	vfs.File
-	f *fence
+	f   *fence
+	log bool // a write-ahead log
 }
 
 func (w *fenced) Write(p []byte) (int, error) {
@@ -178,7 +179,12 @@ func (w *fenced) WriteAt(p []byte, at int64) (int, error) {
 }
 
 func (w *fenced) Preallocate(at, n int64) error {
-	return w.f.write(func() error { return w.File.Preallocate(at, n) })
+	return w.f.write(func() error {
+		if w.log && grow(w.File, at, n) {
+			return nil
+		}
+		return w.File.Preallocate(at, n)
+	})
 }
 
 func (w *fenced) Sync() error     { return w.f.write(w.File.Sync) }
@@ -208,7 +214,7 @@ func (sunk) ReadAt([]byte, int64) (int, error)      { return 0, io.EOF }
 func (sunk) Write(p []byte) (int, error)            { return len(p), nil }
 func (sunk) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
 func (sunk) Preallocate(int64, int64) error         { return nil }
-func (sunk) Stat() (vfs.FileInfo, error)            { return nil, os.ErrNotExist }
+func (sunk) Stat() (vfs.FileInfo, error)            { return vfs.NewMemFile(nil).Stat() }
 func (sunk) Sync() error                            { return nil }
 func (sunk) SyncTo(int64) (bool, error)             { return true, nil }
 func (sunk) SyncData() error                        { return nil }

@@ -12,6 +12,8 @@ import (
 // handles is the database as it is open now. It is opened anew when a write
 // has failed.
 type handles struct {
+	opening sync.Mutex // held while it is opened anew, or rescued
+
 	life sync.RWMutex // held for reading while the database is read, for writing to put another in its place
 	db   *pebble.DB   // nil while there is none
 
@@ -58,10 +60,16 @@ func (h *handles) working(s *Store) (*pebble.DB, error) {
 	if h.broken() == nil {
 		return h.db, nil
 	}
+	h.opening.Lock()
+	defer h.opening.Unlock()
+	if h.broken() == nil { // it was being rescued
+		return h.db, nil
+	}
 	if h.db != nil {
 		h.mu.Lock()
 		f := h.fence
 		h.fence = nil
+		h.back.Broadcast()
 		h.mu.Unlock()
 		f.cut()
 		s.log.Warn("the data directory is opened anew", slog.Any("err", f.broken()))
@@ -92,24 +100,44 @@ func shut(db *pebble.DB, log *slog.Logger) {
 }
 
 // read runs use with the database, which is not closed meanwhile. It waits
-// while there is none.
+// while there is none, and runs use again if it failed on one that was broken:
+// that has forgotten what it could not write.
 func (h *handles) read(use func(db *pebble.DB) error) error {
 	for {
-		h.life.RLock()
-		if h.db != nil {
-			defer h.life.RUnlock()
-			return use(h.db)
-		}
-		h.life.RUnlock()
-		h.mu.Lock()
-		for h.fence == nil && !h.stopped {
-			h.back.Wait()
-		}
-		stopped := h.stopped
-		h.mu.Unlock()
+		f, stopped := h.await()
 		if stopped {
 			return ErrClosed
 		}
+		h.life.RLock()
+		if h.db == nil {
+			h.life.RUnlock()
+			continue
+		}
+		err := use(h.db)
+		h.life.RUnlock()
+		if err == nil || f.broken() == nil {
+			return err
+		}
+		h.leave(f)
+	}
+}
+
+// await waits until there is a database.
+func (h *handles) await() (_ *fence, stopped bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for h.fence == nil && !h.stopped {
+		h.back.Wait()
+	}
+	return h.fence, h.stopped
+}
+
+// leave waits until the database is another than the one behind f.
+func (h *handles) leave(f *fence) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for h.fence == f && !h.stopped {
+		h.back.Wait()
 	}
 }
 

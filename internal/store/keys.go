@@ -72,11 +72,11 @@ func bodyKey(dst []byte, kind byte, id uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(dst, kind), id)
 }
 
-// clientOf splits a session's key into its prefix and the rest.
-func clientOf(key []byte) (client string, prefix, rest []byte, err error) {
+// clientOf reads a session's key: its client, and what all its keys begin with.
+func clientOf(key []byte) (client string, prefix []byte, err error) {
 	end := bytes.IndexByte(key, 0)
 	if end < 1 || end == len(key)-1 || key[0] != keySession {
-		return "", nil, nil, errors.New("a key of no session")
+		return "", nil, errors.New("a key of no session")
 	}
-	return string(key[1:end]), key[:end+1], key[end+1:], nil
+	return string(key[1:end]), key[:end+1], nil
 }

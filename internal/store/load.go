@@ -98,20 +98,10 @@ func (q *loads) close() {
 }
 
 func (s *Store) load(l load) (items []record.Queued, err error) {
-	for {
-		err = s.handles.read(func(db *pebble.DB) error {
-			items = nil
-			items, err = s.readQueue(db, l)
-			return err
-		})
-		if err == nil || s.handles.broken() == nil || errors.Is(err, ErrClosed) {
-			break
-		}
-		// It is being opened anew: what it said may be of the moment only.
-		if !s.pause(0) {
-			return nil, ErrClosed
-		}
-	}
+	err = s.handles.read(func(db *pebble.DB) error {
+		items, err = s.readQueue(db, l)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("load messages of %q: %w", l.client, err)
 	}

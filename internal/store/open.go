@@ -23,6 +23,7 @@ const (
 	formatPrefix  = "fantail store "
 	formatVersion = 1
 	formatMaking  = " being made"
+	damagedFile   = "fantail.damaged"
 )
 
 // Open opens the store in a folder, and makes it if it is not there or empty.
@@ -30,6 +31,9 @@ const (
 // folder is changed.
 func Open(dir string, o Options) (*Store, error) {
 	o = o.withDefaults()
+	if err := adopt(o.FS, dir); err != nil {
+		return nil, err
+	}
 	fresh, err := inspect(o.FS, dir)
 	if err != nil {
 		return nil, err
@@ -65,8 +69,11 @@ func (s *Store) start(fresh bool) (err error) {
 		if err := s.prepare(); err != nil {
 			return fmt.Errorf("make the data directory %s: %w", s.dir, err)
 		}
+		if err := s.create(); err != nil {
+			return err
+		}
 	}
-	db, f, err := s.openDB()
+	db, f, err := s.openWhole()
 	if err != nil {
 		return err
 	}
@@ -80,6 +87,20 @@ func (s *Store) start(fresh bool) (err error) {
 	s.handles.set(db, f)
 	go s.commitFrames() // ended and awaited by Close
 	s.loads.start(s)
+	return nil
+}
+
+// create makes the database and closes it again. Its first log is in an old
+// format, in which damage looks like the end of the log; those of later
+// openings say how far they were synced.
+func (s *Store) create() error {
+	db, f, err := s.openDB()
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(db.Close(), f.broken()); err != nil {
+		return fmt.Errorf("make the data directory %s: %w", s.dir, err)
+	}
 	return nil
 }
 
@@ -268,11 +289,25 @@ func (s *Store) options(f *fence) *pebble.Options {
 	return o
 }
 
+// corrupt takes note of a damaged file, so that the next start rescues what can
+// be read even if it does not meet it.
 func (s *Store) corrupt(info pebble.DataCorruptionInfo) {
 	s.mu.Lock()
+	first := s.figures.Corruptions == 0
 	s.figures.Corruptions++
 	s.mu.Unlock()
-	s.log.Error("a file of the store is corrupt", slog.String("file", info.Path), slog.Any("err", info.Details))
+	if !first {
+		return
+	}
+	s.log.Error("a file of the store is damaged; what can be read is rescued when it is opened next",
+		slog.String("file", info.Path), slog.Any("err", info.Details))
+	f, err := s.o.FS.Create(s.o.FS.PathJoin(s.dir, damagedFile), vfs.WriteCategoryUnspecified)
+	if err == nil {
+		err = errors.Join(f.Sync(), f.Close(), syncDir(s.o.FS, s.dir))
+	}
+	if err != nil {
+		s.log.Warn("that cannot be noted", slog.Any("err", err))
+	}
 }
 
 // quiet is Pebble's logger. Fatalf returns: what it would end the process for

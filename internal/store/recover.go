@@ -14,8 +14,37 @@ import (
 
 // Recover hands on what was there when the store was opened: each session,
 // without its messages, and each retained message. It must be called once,
-// before the first Append; of a queue it reads no more than its two ends.
+// before anything else; of a queue it reads no more than its two ends. What a
+// damaged file held is left out, see [Figures].
 func (s *Store) Recover(session func(*record.Recovered) error, retained func(*message.Message) error) error {
+	// Both come in order: after a repair it goes on behind the last.
+	client, topic := "", ""
+	first := func(r *record.Recovered) error {
+		if client != "" && r.Client <= client {
+			return nil
+		}
+		client = r.Client
+		return session(r)
+	}
+	second := func(m *message.Message) error {
+		if topic != "" && m.Topic <= topic {
+			return nil
+		}
+		topic = m.Topic
+		return retained(m)
+	}
+	err := s.recover(first, second)
+	if err == nil || !damaged(err) {
+		return err
+	}
+	s.log.Error("the data directory is damaged", slog.Any("err", err))
+	if err := s.repair(); err != nil {
+		return err
+	}
+	return s.recover(first, second)
+}
+
+func (s *Store) recover(session func(*record.Recovered) error, retained func(*message.Message) error) error {
 	return s.handles.read(func(db *pebble.DB) error {
 		if err := s.recoverSessions(db, session); err != nil {
 			return fmt.Errorf("recover sessions: %w", err)
@@ -91,9 +120,9 @@ func (s *Store) recoverSessions(r pebble.Reader, each func(*record.Recovered) er
 	if err != nil {
 		return err
 	}
-	defer it.Close() //nolint:errcheck // its error was asked for
+	defer it.Close() // its error was asked for
 	for ok := it.First(); ok; {
-		client, prefix, _, err := clientOf(it.Key())
+		client, prefix, err := clientOf(it.Key())
 		if err != nil {
 			return err
 		}
@@ -277,7 +306,7 @@ func sharedSize(it *pebble.Iterator, id uint64) int {
 	if err != nil {
 		return 0
 	}
-	defer other.Close() //nolint:errcheck // it was read, or was not
+	defer other.Close() // it was read, or was not
 	if !other.First() {
 		return 0
 	}

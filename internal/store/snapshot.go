@@ -14,10 +14,11 @@ func (s *Store) Snapshot() (*record.State, error) {
 	if err := s.wait(s.life); err != nil {
 		return nil, err
 	}
-	state := &record.State{Sessions: map[string]*record.Session{}, Retained: map[string]*message.Message{}}
+	var state *record.State
 	err := s.handles.read(func(db *pebble.DB) error {
+		state = &record.State{Sessions: map[string]*record.Session{}, Retained: map[string]*message.Message{}}
 		snap := db.NewSnapshot()
-		defer snap.Close() //nolint:errcheck // it was read
+		defer snap.Close() // it was read
 		return s.snapshot(snap, state)
 	})
 	if err != nil {
@@ -38,9 +39,9 @@ func (s *Store) snapshot(r pebble.Reader, state *record.State) error {
 	if err != nil {
 		return err
 	}
-	defer it.Close() //nolint:errcheck // its error was asked for
+	defer it.Close() // its error was asked for
 	for ok := it.First(); ok; {
-		client, prefix, _, err := clientOf(it.Key())
+		client, prefix, err := clientOf(it.Key())
 		if err != nil {
 			return err
 		}

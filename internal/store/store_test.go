@@ -309,4 +309,3 @@ func TestALongQueueDrains(t *testing.T) {
 	}
 	closeStore(t, s)
 }
-

@@ -172,7 +172,7 @@ func (t *translator) session(client []byte) *session {
 
 func (t *translator) queue(raw *record.Raw) error {
 	s := t.session(raw.Client)
-	fits := true
+	var fits bool
 	switch raw.Kind {
 	case record.KindQueued:
 		return t.enqueue(s, raw)
@@ -322,7 +322,7 @@ func (t *translator) place(s *session) error {
 		return t.delete(t.key)
 	}
 	s.placed = true
-	t.value = s.position.append(t.value[:0])
+	t.value = s.appendTo(t.value[:0])
 	return t.set(t.key, t.value)
 }
 

@@ -1,0 +1,409 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/record"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// A store of which some file cannot be read any more is copied, as far as it
+// can be read, into a new folder, which takes its place; the old one goes to
+// the folder quarantine beside it, whole. Copying loses no order: of a span of
+// keys of which some part cannot be read, all that is known is left out, so
+// that nothing old shows through.
+const (
+	rescuedName    = ".rescued"
+	salvageName    = ".salvage"
+	quarantineName = "quarantine"
+)
+
+// damaged says whether an error means that files have lost their content,
+// rather than that the disk does not work.
+func damaged(err error) bool {
+	return pebble.IsCorruptionError(err) || errors.Is(err, os.ErrNotExist) ||
+		strings.Contains(err.Error(), "object size mismatch") // it has no mark of its own
+}
+
+// openWhole opens the database, and rescues it first if it is damaged.
+func (s *Store) openWhole() (*pebble.DB, *fence, error) {
+	report := s.tornTail()
+	_, err := s.o.FS.Stat(s.o.FS.PathJoin(s.dir, damagedFile))
+	if err == nil {
+		err = pebble.ErrCorruption
+	} else {
+		var db *pebble.DB
+		var f *fence
+		if db, f, err = s.openDB(); err == nil {
+			report()
+			return db, f, nil
+		}
+		if !damaged(err) {
+			return nil, nil, err
+		}
+	}
+	s.log.Error("the data directory is damaged", slog.Any("err", err))
+	if err := s.rescue(); err != nil {
+		return nil, nil, err
+	}
+	return s.openDB()
+}
+
+// repair rescues the database while it is open, which must be used by nobody.
+func (s *Store) repair() error {
+	s.handles.opening.Lock()
+	defer s.handles.opening.Unlock()
+	s.handles.mu.Lock()
+	f := s.handles.fence
+	s.handles.fence = nil
+	s.handles.mu.Unlock()
+	s.handles.life.Lock()
+	db := s.handles.db
+	s.handles.db = nil
+	s.handles.life.Unlock()
+	shut(db, s.log)
+	f.cut()
+	err := s.rescue()
+	if err != nil {
+		return err
+	}
+	db, f, err = s.openDB()
+	if err != nil {
+		return err
+	}
+	s.handles.set(db, f)
+	return nil
+}
+
+// rescue puts a readable copy in the place of the data directory.
+func (s *Store) rescue() error {
+	fs := s.o.FS
+	missing, err := s.copyReadable()
+	if err != nil {
+		return fmt.Errorf("rescue what can be read of the data directory %s, of which nothing was changed: %w", s.dir, err)
+	}
+	aside, err := s.aside()
+	if err == nil {
+		err = s.lock.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("put the damaged data directory %s aside: %w", s.dir, err)
+	}
+	// Between the two the store is the rescued one: see adopt.
+	if err := fs.Rename(s.dir, aside); err != nil {
+		return fmt.Errorf("put the damaged data directory %s aside: %w", s.dir, err)
+	}
+	if err := adopt(fs, s.dir); err != nil {
+		return err
+	}
+	if s.lock, err = pebble.LockDirectory(s.dir, fs); err != nil {
+		return fmt.Errorf("lock the data directory %s: %w", s.dir, err)
+	}
+	s.mu.Lock()
+	s.quarantined += missing
+	s.mu.Unlock()
+	s.log.Error("part of the data directory could not be read; the store goes on with the rest",
+		slog.Int("spans", missing), slog.String("quarantine", aside))
+	return nil
+}
+
+// adopt moves a rescued copy into the place of a data directory that was put
+// aside, if there is one that was finished.
+func adopt(fs vfs.FS, dir string) error {
+	if _, err := fs.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	text, err := readFile(fs, fs.PathJoin(dir+rescuedName, formatFile))
+	if err != nil {
+		return nil //nolint:nilerr // there is none
+	}
+	if making, err := parseFormat(text); err != nil || making {
+		return nil //nolint:nilerr // it was not finished, and what it was made from is elsewhere
+	}
+	if err := fs.Rename(dir+rescuedName, dir); err != nil {
+		return fmt.Errorf("put the rescued store in the place of %s: %w", dir, err)
+	}
+	return syncDir(fs, fs.PathDir(dir))
+}
+
+// aside is a new name in the quarantine.
+func (s *Store) aside() (string, error) {
+	fs := s.o.FS
+	folder := fs.PathJoin(fs.PathDir(s.dir), quarantineName)
+	if err := makeDir(fs, folder); err != nil {
+		return "", err
+	}
+	for n := 1; ; n++ {
+		name := fs.PathJoin(folder, fs.PathBase(s.dir)+"-"+strconv.Itoa(n))
+		if _, err := fs.Stat(name); errors.Is(err, os.ErrNotExist) {
+			return name, nil
+		}
+	}
+}
+
+// copyReadable copies the store to its rescued folder, and says how many spans
+// of it, or pieces of its log, it could not read.
+func (s *Store) copyReadable() (missing int, err error) {
+	fs := s.o.FS
+	salvage, rescued := s.dir+salvageName, s.dir+rescuedName
+	if err := errors.Join(fs.RemoveAll(salvage), fs.RemoveAll(rescued)); err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, fs.RemoveAll(salvage)) }()
+	if missing, err = s.linkReadable(salvage); err != nil {
+		return 0, err
+	}
+	from, err := pebble.Open(salvage, &pebble.Options{
+		FS: fs, Logger: quiet{s.log}, DisableConsistencyCheck: true, DisableAutomaticCompactions: true,
+		FormatMajorVersion: pebble.FormatNewest, DisableTableStats: true,
+		EventListener: &pebble.EventListener{DataCorruption: func(pebble.DataCorruptionInfo) {}, BackgroundError: func(error) {}},
+	})
+	if err != nil {
+		return 0, err
+	}
+	defer shut(from, s.log)
+	copied := Store{dir: rescued, o: s.o}
+	if err := makeDir(fs, rescued); err != nil {
+		return 0, err
+	}
+	if err := copied.mark(formatMaking); err != nil {
+		return 0, err
+	}
+	to, err := pebble.Open(rescued, &pebble.Options{FS: fs, Logger: quiet{s.log}, FormatMajorVersion: pebble.FormatNewest})
+	if err != nil {
+		return 0, err
+	}
+	spans, err := copyKeys(from, to)
+	if err == nil {
+		err = to.Flush()
+	}
+	if err := errors.Join(err, to.Close()); err != nil {
+		return 0, err
+	}
+	return missing + spans, copied.mark("")
+}
+
+// linkReadable makes a second folder of the same files, so that opening it
+// changes nothing in the first. A log is copied as far as it can be read.
+func (s *Store) linkReadable(to string) (cut int, err error) {
+	fs := s.o.FS
+	if err := makeDir(fs, to); err != nil {
+		return 0, err
+	}
+	names, err := fs.List(s.dir)
+	if err != nil {
+		return 0, err
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		old, new := fs.PathJoin(s.dir, name), fs.PathJoin(to, name)
+		switch {
+		case name == "LOCK" || name == formatFile || name == damagedFile:
+		case strings.HasSuffix(name, ".log"):
+			end, size, torn := logEnd(fs, old)
+			if torn && end < size {
+				cut++
+			}
+			err = copyFile(fs, old, new, end)
+		case strings.HasSuffix(name, ".sst"):
+			if err = fs.Link(old, new); err != nil {
+				err = copyFile(fs, old, new, -1)
+			}
+		default:
+			err = copyFile(fs, old, new, -1)
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	return cut, nil
+}
+
+// copyFile copies the first n bytes of a file; all below 0.
+func copyFile(fs vfs.FS, from, to string, n int64) error {
+	src, err := fs.Open(from)
+	if err != nil {
+		return err
+	}
+	defer src.Close() // it was read
+	dst, err := fs.Create(to, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	var r io.Reader = src
+	if n >= 0 {
+		r = io.LimitReader(src, n)
+	}
+	_, err = io.Copy(struct{ io.Writer }{dst}, r)
+	return errors.Join(err, dst.Sync(), dst.Close())
+}
+
+// copyKeys copies what can be read, and counts the spans that cannot.
+func copyKeys(from, to *pebble.DB) (spans int, err error) {
+	start, limit := []byte{0}, []byte{0xFF}
+	for start != nil {
+		last, fault := copySpan(from, to, start, limit, &err)
+		if err != nil {
+			return spans, err
+		}
+		if !fault {
+			return spans, nil
+		}
+		spans++
+		if last != nil {
+			start = append(last, 0)
+		}
+		start = readableFrom(from, start, limit)
+	}
+	return spans, nil
+}
+
+// copySpan copies keys until one cannot be read, and returns the last one that
+// could be, nil if there was none.
+func copySpan(from, to *pebble.DB, start, limit []byte, err *error) (last []byte, fault bool) {
+	it, e := from.NewIter(&pebble.IterOptions{LowerBound: start, UpperBound: limit})
+	if e != nil {
+		return nil, true
+	}
+	defer it.Close() // its error was asked for
+	for ok := it.First(); ok; ok = it.Next() {
+		value, e := it.ValueAndErr()
+		if e != nil {
+			return last, true
+		}
+		if *err = to.Set(it.Key(), value, pebble.NoSync); *err != nil {
+			return last, false
+		}
+		last = append(last[:0], it.Key()...)
+	}
+	return last, it.Error() != nil
+}
+
+// readableFrom is a key, as small as can be found by halving, from which on
+// reading succeeds; nil if there is none below limit.
+func readableFrom(db *pebble.DB, start, limit []byte) []byte {
+	var low, high [keyBits / 8]byte
+	copy(low[:], start)
+	copy(high[:], limit)
+	var found []byte
+	for range keyBits {
+		middle := half(low, high)
+		if middle == low {
+			break
+		}
+		if readable(db, middle[:], limit) {
+			high = middle
+			found = slices.Clone(middle[:])
+			continue
+		}
+		low = middle
+	}
+	return found
+}
+
+const keyBits = 8 * 64 // of a key that are looked at; a session's name is mostly shorter
+
+// half is the middle between two keys, taken as numbers.
+func half(a, b [keyBits / 8]byte) (m [keyBits / 8]byte) {
+	carry := 0
+	var sum [keyBits/8 + 1]int
+	for i := len(a) - 1; i >= 0; i-- {
+		x := int(a[i]) + int(b[i]) + carry
+		sum[i+1], carry = x&0xFF, x>>8
+	}
+	sum[0] = carry
+	rest := 0
+	for i, x := range sum {
+		x += rest << 8
+		rest = x & 1
+		if i > 0 {
+			m[i-1] = byte(x >> 1)
+		}
+	}
+	return m
+}
+
+func readable(db *pebble.DB, from, limit []byte) bool {
+	it, err := db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: limit})
+	if err != nil {
+		return false
+	}
+	defer it.Close() // its error was asked for
+	it.First()
+	return it.Error() == nil
+}
+
+// tornTail looks for a frame at the end of the last log that was being written
+// when the power failed. Pebble cuts it off: it was never called safe.
+func (s *Store) tornTail() (report func()) {
+	names, err := s.o.FS.List(s.dir)
+	slices.Sort(names)
+	last := ""
+	for _, name := range names {
+		if strings.HasSuffix(name, ".log") {
+			last = name
+		}
+	}
+	if err != nil || last == "" {
+		return func() {}
+	}
+	end, size, torn := logEnd(s.o.FS, s.o.FS.PathJoin(s.dir, last))
+	return func() {
+		if torn {
+			s.log.Warn("the last frame was not written whole, and is cut off; nothing of it was acknowledged",
+				slog.String("log", last), slog.Int64("whole", end), slog.Int64("size", size))
+		}
+	}
+}
+
+// logEnd reads a log and says where its last whole record ends, and whether a
+// record begins there that is not whole.
+func logEnd(fs vfs.FS, name string) (end, size int64, torn bool) {
+	f, err := fs.Open(name)
+	if err != nil {
+		return 0, 0, true
+	}
+	defer f.Close() // it was read
+	if info, err := f.Stat(); err == nil {
+		size = info.Size()
+	}
+	number, err := strconv.ParseUint(strings.TrimSuffix(fs.PathBase(name), ".log"), 10, 32)
+	if err != nil {
+		return size, size, false
+	}
+	r := newLogReader(record.NewReader, f, number)
+	for {
+		data, err := r.Next()
+		if err != nil {
+			return end, size, !errors.Is(err, io.EOF) && begins(f, end, uint32(number))
+		}
+		if _, err := io.Copy(io.Discard, data); err != nil {
+			return end, size, true
+		}
+		end = r.Offset()
+	}
+}
+
+// newLogReader makes a reader for a log of which the number has a type that
+// only Pebble can name.
+func newLogReader[N ~uint64](make func(io.Reader, N) *record.Reader, r io.Reader, number uint64) *record.Reader {
+	return make(r, N(number))
+}
+
+// begins says whether a chunk of this log begins at an offset: its head has
+// the log's number, and not that of the log that the file was before.
+func begins(f vfs.File, at int64, number uint32) bool {
+	var head [11]byte
+	if _, err := f.ReadAt(head[:], at); err != nil {
+		return false
+	}
+	return uint32(head[7])|uint32(head[8])<<8|uint32(head[9])<<16|uint32(head[10])<<24 == number
+}
