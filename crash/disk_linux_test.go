@@ -218,3 +218,20 @@ func TestWriteErrorsRefuseAndRecover(t *testing.T) {
 		})
 	}
 }
+
+func TestADirectoryThatCannotBeWrittenIsRefused(t *testing.T) {
+	disk := tiny(t)
+	dir := filepath.Join(disk, "data")
+	s, _ := newHost(t, dir)
+	s.running(t)
+	enrol(t, s, "a", topicOf("a"))
+	s.kill()
+	if err := unix.Mount("", disk, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Skipf("this process may not make a disk read-only: %v", err)
+	}
+	mustRefuse(t, dir, "cannot be written")
+	said := refusal(t, filepath.Join(disk, "another"))
+	if !strings.Contains(said, "cannot be created") || !strings.Contains(said, "--data") {
+		t.Errorf("of a directory that cannot be made it says %q", said)
+	}
+}
