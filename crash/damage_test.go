@@ -20,6 +20,7 @@ type original struct {
 	dir      string
 	sessions map[string][]uint64 // what was acknowledged for each
 	table    string              // has a part of a
+	log      string              // has a part of z
 }
 
 const parcelSize = 16 << 10
@@ -42,10 +43,9 @@ func newOriginal(t *testing.T) *original {
 	fill("m", 42<<20)
 	fill("a", 2<<20)
 	fill("m", 18<<20)
-	acknowledged := senders["a"].acknowledged
 	until(t, "a is in a table", func() bool {
 		fill("m", parcelSize)
-		o.table = o.holder(t, "*.sst", acknowledged[len(acknowledged)/2])
+		o.table = o.holder(t, "*.sst", senders["a"].acknowledged)
 		return o.table != ""
 	})
 	fill("z", 2<<20)
@@ -53,20 +53,32 @@ func newOriginal(t *testing.T) *original {
 		o.sessions[id] = p.acknowledged
 	}
 	s.kill()
+	if o.log = o.holder(t, "*.log", o.sessions["z"]); o.log == "" {
+		t.Fatal("z is not in the log")
+	}
 	return o
 }
 
-// holder is the file that has a parcel.
-func (o *original) holder(t *testing.T, pattern string, n uint64) string {
+// holder is the file that has one of the later parcels.
+func (o *original) holder(t *testing.T, pattern string, parcels []uint64) string {
 	t.Helper()
-	part := parcel(n, parcelSize)[8:200]
 	for _, name := range files(t, o.dir, pattern) {
 		content, err := os.ReadFile(name)
-		if err == nil && bytes.Contains(content, part) { // a compaction may have removed it
+		if err == nil && find(content, parcels) >= 0 { // a compaction may have removed it
 			return filepath.Base(name)
 		}
 	}
 	return ""
+}
+
+// find says where in a file one of the later parcels is, -1 if none is.
+func find(content []byte, parcels []uint64) int {
+	for _, n := range parcels[len(parcels)/2:] {
+		if at := bytes.Index(content, parcel(n, parcelSize)[8:200]); at >= 0 {
+			return at
+		}
+	}
+	return -1
 }
 
 // files are those of a store with such a name, the oldest first.
@@ -119,32 +131,38 @@ type injury struct {
 }
 
 func (o *original) injuries() []injury {
-	table, log, all := o.table, "*.log", "amnz"
+	table, log, all := o.table, o.log, "amnz"
 	return []injury{
 		{name: "a table is missing", do: remove(table), refuses: true, hurt: "a", aside: true},
 		{name: "all tables are missing", do: remove("*.sst"), refuses: true, hurt: all, aside: true},
-		{name: "a table is cut short", do: spoil(table, cut(0.5)), refuses: true, hurt: "a", aside: true},
+		{name: "a table is cut short", do: spoil(table, o.cut("a")), refuses: true, hurt: "a", aside: true},
 		{name: "a table cannot be opened", do: unreadable(table), refuses: true, hurt: "a", aside: true},
-		{name: "a block is damaged", do: spoil(table, o.hit), hurt: "a", later: true},
-		{name: "the end of a table is damaged", do: spoil(table, flip(1)), hurt: "a", aside: true},
+		{name: "a block is damaged", do: spoil(table, o.hit("a")), hurt: "a", later: true},
+		{name: "the end of a table is damaged", do: spoil(table, flip), hurt: "a", aside: true},
 		{name: "the manifest is missing", do: remove("MANIFEST-*"), refuses: true},
 		{name: "the marker is missing", do: remove("marker.manifest.*"), refuses: true},
 		{name: "the format is missing", do: remove("fantail.format"), refuses: true},
 		{name: "the options are missing", do: remove("OPTIONS-*")},
-		{name: "the log is cut short", do: spoil(log, cut(0.99)), hurt: "z"},
+		{name: "the log is cut short", do: spoil(log, o.cut("z")), hurt: "z"},
 		{name: "the log ends with noise", do: spoil(log, func(b []byte) []byte { return append(b, parcel(1, 5000)...) })},
-		{name: "the log is damaged", do: spoil(log, flip(0.5)), hurt: "z"},
+		{name: "the log is damaged", do: spoil(log, o.hit("z")), hurt: "z"},
 	}
 }
 
-// hit damages a parcel of a.
-func (o *original) hit(b []byte) []byte {
-	list := o.sessions["a"]
-	at := bytes.Index(b, parcel(list[len(list)/2], parcelSize)[8:200])
-	for i := range 60 {
-		b[at+100+i] ^= 0x5a
+// hit damages a parcel of a session.
+func (o *original) hit(id string) func(b []byte) []byte {
+	return func(b []byte) []byte {
+		at := find(b, o.sessions[id])
+		for i := range 60 {
+			b[at+100+i] ^= 0x5a
+		}
+		return b
 	}
-	return b
+}
+
+// cut ends a file in a parcel of a session.
+func (o *original) cut(id string) func(b []byte) []byte {
+	return func(b []byte) []byte { return b[:find(b, o.sessions[id])+1000] }
 }
 
 // remove takes away the files with such a name.
@@ -158,11 +176,10 @@ func remove(pattern string) func(t *testing.T, dir string) {
 	}
 }
 
-// spoil changes the last of the files with such a name.
-func spoil(pattern string, change func([]byte) []byte) func(t *testing.T, dir string) {
+// spoil changes a file.
+func spoil(name string, change func([]byte) []byte) func(t *testing.T, dir string) {
 	return func(t *testing.T, dir string) {
-		list := files(t, dir, pattern)
-		name := list[len(list)-1]
+		name := filepath.Join(dir, "store", name)
 		content, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
@@ -174,20 +191,12 @@ func spoil(pattern string, change func([]byte) []byte) func(t *testing.T, dir st
 	}
 }
 
-// cut keeps a part of a file.
-func cut(part float64) func(b []byte) []byte {
-	return func(b []byte) []byte { return b[:int(part*float64(len(b)))] }
-}
-
-// flip damages some bytes at a part of a file.
-func flip(part float64) func(b []byte) []byte {
-	return func(b []byte) []byte {
-		const n = 60
-		for i := range n {
-			b[int(part*float64(len(b)-n))+i] ^= 0x5a
-		}
-		return b
+// flip damages the end of a file.
+func flip(b []byte) []byte {
+	for i := range 60 {
+		b[len(b)-1-i] ^= 0x5a
 	}
+	return b
 }
 
 // unreadable puts something in the place of a file that root cannot read either.
@@ -263,6 +272,9 @@ func (in *injury) served(t *testing.T, o *original, s *server, said *journal) {
 	}
 	report := strings.TrimSpace(lineWith(said.String(), "level=ERROR") + lineWith(said.String(), "level=WARN"))
 	t.Logf("%d messages are missing; %.300s", missing, report)
+	if (missing > 0) != (in.hurt != "") {
+		t.Error("the injury is not what the test takes it for")
+	}
 	if missing > 0 && report == "" {
 		t.Error("the log has no word of what is missing")
 	}
