@@ -65,10 +65,9 @@ func fillSession(ctx context.Context, s *server, topic string) error {
 		return err
 	}
 	defer func() { _ = c.Close() }()
-	text := parcel(1, millionSize)
 	answers := make(chan error, millionEach)
-	for range millionEach {
-		if err := c.Send(ctx, &ours.Message{Topic: topic, QoS: 1, Payload: text}, func(_ ours.Result, err error) { answers <- err }); err != nil {
+	for n := range uint64(millionEach) {
+		if err := c.Send(ctx, &ours.Message{Topic: topic, QoS: 1, Payload: parcel(n, millionSize)}, func(_ ours.Result, err error) { answers <- err }); err != nil {
 			return err
 		}
 	}
