@@ -135,7 +135,7 @@ func (b *Broker) assemble() error {
 	var log broker.Log = broker.Memory{}
 	if c.Durability == config.DurabilityFsync {
 		if b.store, err = store.Open(filepath.Join(c.Data, "store"), store.Options{Logger: forwardLog(b)}); err != nil {
-			return err
+			return fmt.Errorf("%w: choose another with --data, and bring a backup into it with --restore", err)
 		}
 		log = b.store
 	}
@@ -148,7 +148,7 @@ func (b *Broker) assemble() error {
 		return nil
 	}
 	if err := b.broker.Restore(b.store.Recover); err != nil {
-		return fmt.Errorf("read the state in %s: %w", c.Data, err)
+		return fmt.Errorf("read the state in %s: %w: choose another with --data, and bring a backup into it with --restore", c.Data, err)
 	}
 	return nil
 }

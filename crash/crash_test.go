@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -35,7 +34,6 @@ const (
 
 // TestCrash is the harness: with -cycles 200 the long run of `make crash`.
 func TestCrash(t *testing.T) {
-	// TODO(owner): remove these three lines when --durability fsync is there.
 	n := *cycles
 	if n == 0 {
 		n = shortCycles
@@ -53,23 +51,6 @@ func TestCrash(t *testing.T) {
 		c.run(min(runCycles, n-c.done))
 	}
 	fmt.Fprintln(c.out, c.summary())
-}
-
-// build returns the path of the binary under test.
-func build(t *testing.T) string {
-	t.Helper()
-	if *program != "" {
-		path, err := filepath.Abs(*program)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	path := filepath.Join(t.TempDir(), "fantail")
-	if out, err := exec.Command("go", "build", "-o", path, "../cmd/fantail").CombinedOutput(); err != nil {
-		t.Fatalf("build fantail: %v\n%s", err, out)
-	}
-	return path
 }
 
 // campaign is all runs.

@@ -29,11 +29,11 @@ type server struct {
 	output    io.Writer
 	signal    syscall.Signal // that ends it
 
-	mu      sync.Mutex // guards the rest
-	cmd     *exec.Cmd
-	ended   chan struct{} // closed when cmd has ended
-	address string
-	up      chan struct{} // closed while it is ready
+	mu    sync.Mutex // guards the rest
+	cmd   *exec.Cmd
+	ended chan struct{} // closed when cmd has ended
+	hosts []string      // of the ready line; the first one speaks MQTT
+	up    chan struct{} // closed while it is ready
 }
 
 // fantail runs the binary.
@@ -97,41 +97,45 @@ func (s *server) start(ctx context.Context) error {
 	s.mu.Lock()
 	s.cmd, s.ended = cmd, ended
 	s.mu.Unlock()
-	address, err := s.listening(ctx, said, ended)
+	hosts, err := s.listening(ctx, said, ended)
 	if err != nil {
 		s.kill()
 		return fmt.Errorf("start %s: %w", cmd, err)
 	}
 	s.mu.Lock()
-	s.address = address
+	s.hosts = hosts
 	close(s.up)
 	s.mu.Unlock()
 	return nil
 }
 
-func (s *server) listening(ctx context.Context, said <-chan string, ended <-chan struct{}) (string, error) {
+func (s *server) listening(ctx context.Context, said <-chan string, ended <-chan struct{}) ([]string, error) {
 	if !s.readyLine {
-		return s.answering(ctx, ended)
+		address, err := s.answering(ctx, ended)
+		return []string{address}, err
 	}
 	select {
 	case line := <-said:
 		return parseReady(line)
 	case <-ctx.Done():
-		return "", fmt.Errorf("is not ready after %s", starting)
+		return nil, fmt.Errorf("is not ready after %s", starting)
 	}
 }
 
 // parseReady reads `ready tcp://127.0.0.1:41233 …`.
-func parseReady(line string) (string, error) {
+func parseReady(line string) (hosts []string, err error) {
 	fields := strings.Fields(line)
 	if len(fields) < 2 || fields[0] != "ready" {
-		return "", fmt.Errorf("says %q, no ready line", line)
+		return nil, fmt.Errorf("says %q, no ready line", line)
 	}
-	u, err := url.Parse(fields[1])
-	if err != nil {
-		return "", err
+	for _, text := range fields[1:] {
+		u, err := url.Parse(text)
+		if err != nil {
+			return nil, err
+		}
+		hosts = append(hosts, u.Host)
 	}
-	return u.Host, nil
+	return hosts, nil
 }
 
 func (s *server) answering(ctx context.Context, ended <-chan struct{}) (string, error) {
@@ -189,7 +193,7 @@ func (s *server) over() <-chan struct{} {
 func (s *server) at() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.address
+	return s.hosts[0]
 }
 
 // pause waits, and says whether there is reason to go on.

@@ -48,7 +48,7 @@ func (b *Broker) unreadable(c *Client, err error) {
 	link := c.link
 	c.mu.Unlock()
 	if link != nil {
-		link.Kick(nil, packet.Refuse(packet.ServerUnavailable, "the messages of the session cannot be read"))
+		link.Kick(nil, packet.Refuse(packet.UnspecifiedError, "the messages of the session cannot be read"))
 	}
 }
 
@@ -104,6 +104,9 @@ func (b *Broker) Room(again func()) (room bool, failing error) {
 	})
 	switch {
 	case room:
+		if b.failing.Load() != nil { // again was called before the line below had run
+			b.failing.Store(nil)
+		}
 	case failing != nil:
 		b.failing.Store(&failing)
 	default:

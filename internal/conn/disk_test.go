@@ -16,6 +16,7 @@ type disk struct {
 	crowded bool
 	failing error
 	again   []func()
+	cure    bool // the disk works again the moment it was asked
 }
 
 func (d *disk) Load(_ string, _ uint64, _ int, done func([]record.Queued, error)) { done(nil, nil) }
@@ -25,6 +26,10 @@ func (d *disk) Room(again func()) (bool, error) {
 		return true, nil
 	}
 	d.again = append(d.again, again)
+	if failing := d.failing; d.cure {
+		d.clear()
+		return false, failing
+	}
 	return false, d.failing
 }
 
@@ -146,6 +151,19 @@ func TestADiskThatFailsRefusesWhatItWouldHaveToKeep(t *testing.T) {
 	at.clear()
 	five.posts()
 	five.s.out = nil
+	five.publish(packet.V5, true)
+	if m, _ := w.broker.RetainedCount(); m != 1 {
+		t.Error("the message is not retained, and the disk has room")
+	}
+}
+
+func TestADiskThatWorksAgainWhileItIsAskedRefusesNothing(t *testing.T) {
+	at := &disk{crowded: true, failing: errors.New("the disk is full"), cure: true}
+	w := worldOn(at, nil)
+	defer w.close()
+	five := w.diskClient("five", packet.V5)
+	five.posts()
+	five.feed(packet.AppendPingreq(nil))
 	five.publish(packet.V5, true)
 	if m, _ := w.broker.RetainedCount(); m != 1 {
 		t.Error("the message is not retained, and the disk has room")
