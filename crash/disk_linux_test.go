@@ -55,8 +55,8 @@ func (zeros) Read(p []byte) (int, error) {
 }
 
 const (
-	unwritable = "the store cannot write"
-	writable   = "the store can write again"
+	unwritable = "the store takes nothing new"
+	writable   = "the store takes what comes again"
 	refusals   = `fantail_messages_dropped_total{reason="store_failing"}`
 )
 

@@ -70,10 +70,12 @@ type Store interface {
 	// there is one, and not many more than bytes. What was appended before
 	// counts.
 	Load(client string, from uint64, bytes int, done func(items []record.Queued, err error))
-	// Room returns true if more may be appended. If not, it calls again, once
-	// and on another goroutine, when more may be; failing then says why nothing
-	// can be kept, and is nil if the disk is merely slower than its clients.
-	Room(again func()) (room bool, failing error)
+	// Room returns true if more may be appended. If not, since the disk is
+	// slower than its clients, it calls again, once and on another goroutine,
+	// when more may be.
+	Room(again func()) bool
+	// Failing says why nothing new can be kept just now, or nil.
+	Failing() error
 }
 
 // Memory is the log of a broker without a disk: what the broker holds in
@@ -192,9 +194,8 @@ type Broker struct {
 	groupsMu sync.Mutex // guards groups
 	groups   map[route.Group]*group
 
-	queuedBytes atomic.Int64          // of all sessions, as of the end of each tick
-	failing     atomic.Pointer[error] // why the store keeps nothing just now
-	behind      atomic.Bool           // the store has no room for more, and has said so
+	queuedBytes atomic.Int64 // of all sessions, as of the end of each tick
+	behind      atomic.Bool  // the store has no room for more, and has said so
 
 	sys  sys
 	stop context.CancelFunc

@@ -115,7 +115,7 @@ func (b *Broker) PublishInside(ctx context.Context, m *message.Message) (code pa
 		kept := *m
 		kept.Arrived = t.now
 		d := message.From(&kept)
-		if b.failing.Load() != nil && b.keeps(t, nil, &d) {
+		if b.failing() != nil && b.keeps(t, nil, &d) {
 			t.stats.Dropped[DropStore]++
 			code = packet.QuotaExceeded
 		} else {

@@ -208,7 +208,9 @@ func (a archive) Load(client string, from uint64, size int, done func([]record.Q
 	}
 }
 
-func (a archive) Room(func()) (bool, error) { return true, nil }
+func (a archive) Room(func()) bool { return true }
+
+func (a archive) Failing() error { return nil }
 
 // recover is what a process finds that starts on what is safe.
 func (l *ledger) recover(session func(*record.Recovered) error, retained func(*message.Message) error) error {

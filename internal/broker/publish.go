@@ -119,13 +119,13 @@ func (b *Broker) refused(t *Tick, c *Client, link Link, d *message.Draft) (packe
 		t.stats.Dropped[DropNotAuthorized]++
 		return packet.NotAuthorized, nil
 	}
-	failing := b.failing.Load()
+	failing := b.failing()
 	if failing == nil || !b.keeps(t, c, d) {
 		return packet.Success, nil
 	}
 	t.stats.Dropped[DropStore]++
 	if link.Info().Version < packet.V5 {
-		return 0, packet.Refuse(packet.QuotaExceeded, "the message cannot be stored: "+(*failing).Error())
+		return 0, packet.Refuse(packet.QuotaExceeded, "the message cannot be stored: "+failing.Error())
 	}
 	return packet.QuotaExceeded, nil
 }

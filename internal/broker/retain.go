@@ -23,7 +23,7 @@ func (b *Broker) retain(t *Tick, d *message.Draft) bool {
 	}
 	l := b.limits.Load()
 	m := d.Keep()
-	if b.failing.Load() != nil {
+	if b.failing() != nil {
 		t.stats.Dropped[DropStore]++
 		return false
 	}

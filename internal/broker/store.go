@@ -87,35 +87,30 @@ func (b *Broker) Oldest() int64 {
 	return oldest
 }
 
-// Room returns true if the log takes more. If not, it calls again, once and on
-// another goroutine, when it does; failing then says why it can keep nothing, and
-// is nil if it merely needs time. While it fails, messages that it would have to
-// keep are refused.
-func (b *Broker) Room(again func()) (room bool, failing error) {
-	if b.store == nil {
-		return true, nil
-	}
-	room, failing = b.store.Room(func() {
-		b.failing.Store(nil)
+// Room returns true if the log takes more. If not, since the disk needs time, it
+// calls again, once and on another goroutine, when it does.
+func (b *Broker) Room(again func()) bool {
+	if b.store == nil || b.store.Room(func() {
 		if b.behind.CompareAndSwap(true, false) {
 			b.o.Logger.Info("the disk has caught up")
 		}
 		again()
-	})
-	switch {
-	case room:
-		if b.failing.Load() != nil { // again was called before the line below had run
-			b.failing.Store(nil)
-		}
-	case failing != nil:
-		b.failing.Store(&failing)
-	default:
-		b.stats.Slowed.Add(1)
-		if b.behind.CompareAndSwap(false, true) {
-			b.o.Logger.Warn("the disk does not keep up: clients are read as fast as it takes what they send")
-		}
+	}) {
+		return true
 	}
-	return room, failing
+	b.stats.Slowed.Add(1)
+	if b.behind.CompareAndSwap(false, true) {
+		b.o.Logger.Warn("the disk does not keep up: clients are read as fast as it takes what they send")
+	}
+	return false
+}
+
+// failing says why the log keeps nothing new, or nil.
+func (b *Broker) failing() error {
+	if b.store == nil {
+		return nil
+	}
+	return b.store.Failing()
 }
 
 // keeps says whether a message would change durable state.

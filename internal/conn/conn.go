@@ -42,8 +42,7 @@ type Conn struct {
 	expiry  uint32 // session expiry interval of the CONNECT
 	state   state
 	stalled bool // reading pauses until the client reads
-	crowded bool // the store has no room; it will say when it has
-	waits   bool // reading pauses until then
+	crowded bool // reading pauses until the store has room
 	client  *broker.Client
 	auth    *proof
 	origin  string // of a browser's WebSocket
@@ -93,8 +92,7 @@ func (c *Conn) Data(l loop.Local, b []byte) (n int) {
 }
 
 // slowDown stops reading from a client that does not read its answers, and from
-// any while the disk does not keep up. While the disk fails, reading goes on: what
-// would have to be stored is refused.
+// any while the disk does not keep up.
 func (c *Conn) slowDown() {
 	if c.state != up {
 		return
@@ -103,23 +101,16 @@ func (c *Conn) slowDown() {
 		c.stalled = true
 		c.sock.Pause()
 	}
-	if c.crowded {
-		return
-	}
-	room, failing := c.server.o.Broker.Room(func() { c.sock.Post(c.uncrowd) })
-	if !room {
-		c.crowded, c.waits = true, failing == nil
-	}
-	if c.waits {
+	if !c.crowded && !c.server.o.Broker.Room(func() { c.sock.Post(c.uncrowd) }) {
+		c.crowded = true
 		c.sock.Pause()
 	}
 }
 
 // uncrowd goes on when the store has room again.
 func (c *Conn) uncrowd(l loop.Local) {
-	waited := c.waits
-	c.crowded, c.waits = false, false
-	if c.state != up || !waited {
+	c.crowded = false
+	if c.state != up {
 		return
 	}
 	t := tick(l)
@@ -132,7 +123,7 @@ func (c *Conn) uncrowd(l loop.Local) {
 
 // resume reads on, unless something else keeps it from that.
 func (c *Conn) resume(l loop.Local) {
-	if !c.stalled && !c.waits {
+	if !c.stalled && !c.crowded {
 		c.sock.Resume(l)
 	}
 }
@@ -346,7 +337,7 @@ func (c *Conn) Due(now int64) (next int64) {
 		return until
 	}
 	c.sock.Post(func(l loop.Local) {
-		if c.state == up && !c.waits { // [MQTT-3.1.2-22]
+		if c.state == up && !c.crowded { // [MQTT-3.1.2-22]
 			c.fail(tick(l), packet.Refuse(packet.KeepAliveTimeout, "nothing came for one and a half times the keep-alive"))
 		}
 	})

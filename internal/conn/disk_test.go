@@ -16,26 +16,22 @@ type disk struct {
 	crowded bool
 	failing error
 	again   []func()
-	cure    bool // the disk works again the moment it was asked
 }
 
 func (d *disk) Load(_ string, _ uint64, _ int, done func([]record.Queued, error)) { done(nil, nil) }
 
-func (d *disk) Room(again func()) (bool, error) {
-	if !d.crowded {
-		return true, nil
+func (d *disk) Room(again func()) bool {
+	if d.crowded {
+		d.again = append(d.again, again)
 	}
-	d.again = append(d.again, again)
-	if failing := d.failing; d.cure {
-		d.clear()
-		return false, failing
-	}
-	return false, d.failing
+	return !d.crowded
 }
+
+func (d *disk) Failing() error { return d.failing }
 
 // clear makes room.
 func (d *disk) clear() {
-	d.crowded, d.failing = false, nil
+	d.crowded = false
 	for _, f := range d.again {
 		f()
 	}
@@ -122,12 +118,7 @@ func TestADiskThatFailsRefusesWhatItWouldHaveToKeep(t *testing.T) {
 	w := worldOn(at, nil)
 	defer w.close()
 	five, three := w.diskClient("five", packet.V5), w.diskClient("three", packet.V311)
-	at.crowded, at.failing = true, errors.New("the disk is full")
-	ping := packet.AppendPingreq(nil)
-	five.feed(ping)
-	three.feed(ping)
-	five.s.out, three.s.out = nil, nil
-
+	at.failing = errors.New("the disk is full")
 	five.publish(packet.V5, true)
 	f, _, err := packet.Split(five.s.out, packet.MaxLength)
 	if err != nil || f.Type != packet.PUBACK {
@@ -148,22 +139,7 @@ func TestADiskThatFailsRefusesWhatItWouldHaveToKeep(t *testing.T) {
 	if m, _ := w.broker.RetainedCount(); m != 0 {
 		t.Error("the message is retained")
 	}
-	at.clear()
-	five.posts()
-	five.s.out = nil
-	five.publish(packet.V5, true)
-	if m, _ := w.broker.RetainedCount(); m != 1 {
-		t.Error("the message is not retained, and the disk has room")
-	}
-}
-
-func TestADiskThatWorksAgainWhileItIsAskedRefusesNothing(t *testing.T) {
-	at := &disk{crowded: true, failing: errors.New("the disk is full"), cure: true}
-	w := worldOn(at, nil)
-	defer w.close()
-	five := w.diskClient("five", packet.V5)
-	five.posts()
-	five.feed(packet.AppendPingreq(nil))
+	at.failing = nil
 	five.publish(packet.V5, true)
 	if m, _ := w.broker.RetainedCount(); m != 1 {
 		t.Error("the message is not retained, and the disk has room")

@@ -23,6 +23,9 @@ func (s *Store) commitFrames() {
 		}
 		select {
 		case <-s.wake:
+		case <-s.short():
+			s.lookAgain()
+			continue
 		case <-s.life.Done():
 			s.commitOpen()
 			s.giveUp()
@@ -33,6 +36,25 @@ func (s *Store) commitFrames() {
 		if s.handles.broken() != nil {
 			s.mend()
 		}
+	}
+}
+
+// short is when to look again whether a disk that had too little space has more,
+// if it had: nobody brings a frame then.
+func (s *Store) short() <-chan time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failing == nil {
+		return nil
+	}
+	return time.After(shortTime)
+}
+
+const shortTime = 250 * time.Millisecond
+
+func (s *Store) lookAgain() {
+	if s.handles.broken() == nil && s.space(0, s.o.Reserve) == nil {
+		s.healed()
 	}
 }
 
@@ -130,7 +152,12 @@ func (s *Store) commit(f *frame) error {
 	for attempt := 0; ; attempt++ {
 		err := s.attempt(f, &repr)
 		if err == nil {
-			s.healed()
+			// What is left of the reserve is for clients that take what is there.
+			if err := s.space(f.Len(), s.o.Reserve); err != nil {
+				s.ails(err)
+			} else {
+				s.healed()
+			}
 			return nil
 		}
 		s.ails(err)
@@ -141,7 +168,7 @@ func (s *Store) commit(f *frame) error {
 }
 
 func (s *Store) attempt(f *frame, repr *[]byte) error {
-	if err := s.space(f.Len()); err != nil {
+	if err := s.space(f.Len(), s.o.Reserve/4); err != nil {
 		return err
 	}
 	db, err := s.handles.working(s)
@@ -195,18 +222,20 @@ func (s *Store) apply(db *pebble.DB, batch *pebble.Batch, repr *[]byte) (err err
 	return nil
 }
 
-// space looks at the free space before each commit: a full disk is not to be
-// found out by Pebble in the middle of something.
-func (s *Store) space(frame int) error {
+// space looks whether a part of the disk is free, and room for some frames like
+// this: a full disk is not to be found out by Pebble in the middle of something.
+// With less than the reserve free, nothing new is taken; with less than a quarter
+// of it, nothing is written at all.
+func (s *Store) space(frame int, part int64) error {
 	usage, err := s.o.FS.GetDiskUsage(s.dir)
 	if err != nil {
 		return nil //nolint:nilerr // it cannot be known, and writing will tell
 	}
-	reserve := uint64(max(s.o.Reserve, 4*int64(frame)))
-	if usage.AvailBytes >= reserve {
+	need := uint64(max(part, 4*int64(frame)))
+	if usage.AvailBytes >= need {
 		return nil
 	}
-	return fmt.Errorf("the disk is full: %d MiB are free, %d MiB are needed", usage.AvailBytes>>20, (reserve+1<<20-1)>>20)
+	return fmt.Errorf("the disk is full: %d MiB are free, %d MiB are needed", usage.AvailBytes>>20, (need+1<<20-1)>>20)
 }
 
 // mend opens the database anew when it broke while nothing was to be committed.
@@ -240,31 +269,25 @@ func (s *Store) ails(err error) {
 	s.mu.Lock()
 	first := s.failing == nil
 	s.failing = err
+	s.ailing.Store(&err)
 	if first {
 		s.since = time.Now()
 		s.figures.Failures++
 	}
 	s.mu.Unlock()
 	if first {
-		s.log.Error("the store cannot write; nothing that needs it is acknowledged until it can", slog.Any("err", err))
+		s.log.Error("the store takes nothing new: what would have to be kept is refused", slog.Any("err", err))
 	}
 }
 
 func (s *Store) healed() {
 	s.mu.Lock()
-	err := s.failing
+	ailed := s.failing != nil
 	s.failing = nil
-	var again []func()
-	if err != nil && s.open.Len() <= s.o.Open {
-		again, s.again = s.again, nil
-	}
+	s.ailing.Store(nil)
 	s.mu.Unlock()
-	if err == nil {
-		return
-	}
-	s.log.Info("the store can write again")
-	for _, f := range again {
-		f()
+	if ailed {
+		s.log.Info("the store takes what comes again")
 	}
 }
 

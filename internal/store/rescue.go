@@ -358,7 +358,7 @@ func (s *Store) tornTail() (report func()) {
 	end, size, torn := logEnd(s.o.FS, s.o.FS.PathJoin(s.dir, last))
 	return func() {
 		if torn {
-			s.log.Warn("the last frame was not written whole, and is cut off; nothing of it was acknowledged",
+			s.log.Warn("the log ends in a frame that is not whole, and is cut off there; after a power cut that is one that was not acknowledged",
 				slog.String("log", last), slog.Int64("whole", end), slog.Int64("size", size))
 		}
 	}

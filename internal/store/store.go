@@ -41,6 +41,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -95,9 +96,9 @@ type Store struct {
 	mu      sync.Mutex // guards these
 	open    *frame
 	spare   *frame
-	flying  *frame   // what is being committed, or nil
-	again   []func() // who waits for room
-	failing error
+	flying  *frame    // what is being committed, or nil
+	again   []func()  // who waits for room
+	failing error     // as in ailing
 	since   time.Time // when that began
 	closed  bool
 	figures counters
@@ -105,6 +106,8 @@ type Store struct {
 
 	backlogs    int // sessions with messages on disk
 	quarantined int // files
+
+	ailing atomic.Pointer[error] // why nothing new can be kept
 
 	wake    chan struct{} // one is waiting: the committer has something to do
 	quit    context.CancelFunc
@@ -161,19 +164,26 @@ func (s *Store) After(done func(err error)) (safe bool) {
 	return false
 }
 
-// Room says whether more may be appended: false if too much waits for the
-// disk, or, with an error that says why, if the disk fails. Then again is
-// called once when there is room and the disk works.
-func (s *Store) Room(again func()) (room bool, failing error) {
+// Room says whether more may be appended: not if too much waits for the disk.
+// Then again is called once when there is room.
+func (s *Store) Room(again func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.failing == nil && s.open.Len() <= s.o.Open {
-		return true, nil
+	if s.open.Len() <= s.o.Open {
+		return true
 	}
 	if again != nil {
 		s.again = append(s.again, again)
 	}
-	return false, s.failing
+	return false
+}
+
+// Failing says why nothing new can be kept, or nil.
+func (s *Store) Failing() error {
+	if err := s.ailing.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 func (s *Store) nudge() {
