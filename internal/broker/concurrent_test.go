@@ -145,9 +145,12 @@ func TestManyLoopsAgree(t *testing.T) {
 			}
 			for i := range 8 {
 				a := &actor{b: h.b, t: h.b.NewTick(), rnd: rand.New(rand.NewPCG(uint64(i), 1)), id: fmt.Sprint("c", i%4)}
-				loops.Go(func() { // ends after its steps
-					if err := a.run(2000); err != nil {
-						t.Error(err)
+				loops.Go(func() { // ends after its steps, and once there were takeovers enough
+					for more := true; more; more = h.b.Stats().Takeovers.Load() < 10 && t.Context().Err() == nil {
+						if err := a.run(2000); err != nil {
+							t.Error(err)
+							return
+						}
 					}
 				})
 			}
