@@ -154,8 +154,17 @@ func parseFormat(text string) (making bool, err error) {
 // whole looks for what a copy that was cut short lacks, and for files that
 // cannot be read.
 func whole(fs vfs.FS, dir string, names []string) error {
-	if !slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(name, "marker.manifest.") }) {
-		return fmt.Errorf("the data directory %s is only part of a copy: its file marker.manifest is missing; nothing in it was changed", dir)
+	has := func(fits func(name string) bool, what string) error {
+		if slices.ContainsFunc(names, fits) {
+			return nil
+		}
+		return fmt.Errorf("the data directory %s is only part of a copy: its %s missing; nothing in it was changed", dir, what)
+	}
+	if err := errors.Join(
+		has(func(name string) bool { return strings.HasPrefix(name, markerPrefix) }, "file marker.manifest is"),
+		has(func(name string) bool { return strings.HasSuffix(name, ".log") }, "log files are"),
+	); err != nil {
+		return err
 	}
 	for _, name := range names {
 		f, err := fs.Open(fs.PathJoin(dir, name))
@@ -165,6 +174,10 @@ func whole(fs vfs.FS, dir string, names []string) error {
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("the data directory %s cannot be read: %w; nothing in it was changed", dir, err)
 		}
+	}
+	if manifest := current(names); damagedInside(fs, fs.PathJoin(dir, manifest)) {
+		return fmt.Errorf("the data directory %s is damaged: its file %s, which names all others, cannot be read to its end; nothing in it was changed",
+			dir, manifest)
 	}
 	return nil
 }
