@@ -17,6 +17,8 @@ import (
 // before anything else; of a queue it reads no more than its two ends. What a
 // damaged file held is left out, see [Figures].
 func (s *Store) Recover(session func(*record.Recovered) error, retained func(*message.Message) error) error {
+	s.Enter() // what it removes is committed when it has told the committer all
+	defer s.Leave()
 	// Both come in order: after a repair it goes on behind the last.
 	client, topic := "", ""
 	first := func(r *record.Recovered) error {
