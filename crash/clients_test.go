@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho"
 	"github.com/eclipse/paho.golang/paho/session/state"
 	mqtt "github.com/eclipse/paho.mqtt.golang"
@@ -63,7 +62,7 @@ func (c *client5) dial(ctx context.Context) error {
 		return err
 	}
 	client := paho.NewClient(paho.ClientConfig{
-		Conn:              packets.NewThreadSafeConn(conn),
+		Conn:              conn,
 		Session:           c.session,
 		PacketTimeout:     patience,
 		OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(paho.PublishReceived) (bool, error) { return true, nil }},

@@ -57,6 +57,10 @@ type tap struct {
 
 	gone atomic.Bool // we closed it
 
+	// Locker is held for a whole packet, which paho.golang writes in pieces: it
+	// looks for it.
+	sync.Locker
+
 	mu   sync.Mutex // guards the rest; held while writing
 	out  framer
 	dead error // of the first write that failed: what comes after it goes nowhere
@@ -68,7 +72,7 @@ func tapped(ctx context.Context, l *line, address string) (*tap, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &tap{Conn: conn, line: l}
+	t := &tap{Conn: conn, line: l, Locker: &sync.Mutex{}}
 	l.mu.Lock()
 	l.conn = t
 	l.mu.Unlock()
@@ -117,7 +121,9 @@ func (l *line) leave() {
 	t := l.conn
 	l.mu.Unlock()
 	if t != nil {
+		t.Lock()
 		_, _ = t.Write([]byte{typeDisconnect << 4, 0})
+		t.Unlock()
 		t.drop()
 	}
 }
