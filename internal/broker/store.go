@@ -224,7 +224,9 @@ func (b *Broker) missed(t *Tick, a *absentee) {
 		b.endRecorded(t, c, &left, true)
 		delete(s.clients, c.ID)
 	case a.closedAt == 0:
-		left.will = b.away(t, c)
+		// The log goes on to say that its client is connected, until it comes back:
+		// what may have reached it unnoticed is in doubt as long.
+		left.will = b.absent(t, c, t.now, a.willAt)
 	default:
 		left.will = b.absent(t, c, a.closedAt, a.willAt)
 	}
