@@ -140,7 +140,9 @@ func (t *Tick) release(batch []held, err error) {
 	for i := range batch {
 		h := &batch[i]
 		if h.seq > 0 {
-			t.safe(h.c, h.seq)
+			if err == nil { // else it is never safe to send
+				t.safe(h.c, h.seq)
+			}
 			continue
 		}
 		t.open(h.c)
