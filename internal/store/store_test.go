@@ -99,12 +99,14 @@ func TestWhatIsAppendedIsWhatIsStored(t *testing.T) {
 		h := newHistory()
 		var f record.Frame
 		for range rapid.IntRange(1, 30).Draw(t, "frames") {
-			s.Enter()
+			var steps []step
 			for range rapid.IntRange(1, 25).Draw(t, "steps") {
-				for _, st := range h.steps(t) {
-					s.Append(st.records, st.body)
-					f.Append(st.records, st.body)
-				}
+				steps = append(steps, h.steps(t)...)
+			}
+			s.Enter()
+			for _, st := range steps {
+				s.Append(st.records, st.body)
+				f.Append(st.records, st.body)
 			}
 			s.Leave()
 			settle(t, s)
