@@ -99,7 +99,7 @@ func TestFoldersThatCannotBeUsed(t *testing.T) {
 			fs := made(t)
 			put(t, fs, "data/store/fantail.format", "")
 			return fs
-		}, `the data directory data/store: its file fantail.format does not say "fantail store 1"; nothing in it was changed`},
+		}, `the data directory data/store: its file fantail.format does not say "fantail store 2"; nothing in it was changed`},
 		"without its marker": {
 			func(t *testing.T) vfs.FS { return without(t, "marker.manifest") },
 			"the data directory data/store is only part of a copy: its file marker.manifest is missing; nothing in it was changed",
@@ -140,7 +140,7 @@ func TestFoldersThatCannotBeUsed(t *testing.T) {
 
 func TestAFolderWhoseMakingWasCutShortIsMadeAnew(t *testing.T) {
 	fs := vfs.NewMem()
-	put(t, fs, "data/store/fantail.format", "fantail store 1 being made\n")
+	put(t, fs, "data/store/fantail.format", "fantail store 2 being made\n")
 	put(t, fs, "data/store/MANIFEST-000001", "")
 	s := open(t, fs)
 	sameState(t, "new", newState(), s)
