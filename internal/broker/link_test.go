@@ -182,6 +182,8 @@ func ledgerOf(l Log) *ledger {
 	return own
 }
 
+var _ Store = archive{}
+
 // archive is a ledger that is a store as well.
 type archive struct{ *ledger }
 

@@ -92,9 +92,14 @@ func TestFoldersThatCannotBeUsed(t *testing.T) {
 		}, "the data directory data/store is not Fantail's, or only part of a copy: it holds mosquitto.db and no fantail.format; nothing in it was changed"},
 		"of a newer version": {func(t *testing.T) vfs.FS {
 			fs := made(t)
-			put(t, fs, "data/store/fantail.format", "fantail store 2\n")
+			put(t, fs, "data/store/fantail.format", "fantail store 3\n")
 			return fs
-		}, "the data directory data/store: it was written by a newer Fantail, in format 2; this one knows formats up to 1; nothing in it was changed"},
+		}, "the data directory data/store: it was written by a newer Fantail, in format 3; this one knows formats up to 2; nothing in it was changed"},
+		"of an older version": {func(t *testing.T) vfs.FS {
+			fs := made(t)
+			put(t, fs, "data/store/fantail.format", "fantail store 1\n")
+			return fs
+		}, "it was written before the first release, in format 1, which nothing reads any more; nothing in it was changed"},
 		"of no version": {func(t *testing.T) vfs.FS {
 			fs := made(t)
 			put(t, fs, "data/store/fantail.format", "")
