@@ -22,7 +22,9 @@ type disk struct {
 
 func (d *disk) Load(_ string, _ uint64, _ int, done func([]record.Queued, error)) { done(nil, nil) }
 
-func (d *disk) Overdue(_ int64, _ record.Run, done func([]record.Run, int64, error)) { done(nil, 0, nil) }
+func (d *disk) Overdue(_ int64, _ record.Run, done func([]record.Run, int64, error)) {
+	done(nil, 0, nil)
+}
 
 func (d *disk) Standing(runs []record.Run, done func([]record.Run, error)) { done(runs, nil) }
 
