@@ -125,3 +125,37 @@ func TestACleanStartLeavesNothingBehind(t *testing.T) {
 	s.device(t, "pub", nil).say("t", "to nobody")
 	a.quiet()
 }
+
+// What expires while its client is away makes room, before and after a restart.
+func TestStoredMessagesExpire(t *testing.T) {
+	c := fantail.Config{Data: t.TempDir(), Limits: fantail.Limits{QueueMessages: 3}}
+	s := serve(t, onDisk, c, nil)
+	s.device(t, "sub", lasting).to("t", 1).bye(packet.Disconnect{})
+	pub := s.device(t, "pub", nil)
+	brief := func(text string, seconds uint32) packet.Code {
+		return pub.publish(packet.Publish{Topic: []byte("t"), Payload: []byte(text), QoS: 1, Expiry: seconds, HasExpiry: true})
+	}
+	pub.say("t", "first")
+	brief("gone soon", 1)
+	brief("gone later", 3)
+	if code := pub.say("t", "too many"); code != packet.QuotaExceeded {
+		t.Errorf("PUBACK: %v, want quota exceeded", code)
+	}
+	s.reaches(t, `messages_dropped_total{reason="expired"}`, 1)
+	if code := brief("gone after the restart", 2); code != packet.Success {
+		t.Errorf("PUBACK: %v when one had expired", code)
+	}
+	pub.bye(packet.Disconnect{})
+	s = s.again(t, c)
+	s.reaches(t, `messages_dropped_total{reason="expired"}`, 2)
+	s.reaches(t, "queue_messages", 1)
+	pub = s.device(t, "pub", nil)
+	pub.say("t", "second")
+	sub, _ := s.connect(t, "sub", lasting)
+	for _, want := range []string{"first", "second"} {
+		if p := sub.take(); string(p.Payload) != want {
+			t.Errorf("%q came, want %q", p.Payload, want)
+		}
+	}
+	sub.quiet()
+}

@@ -4,8 +4,12 @@ import (
 	"time"
 
 	"github.com/fantail-mqtt/fantail/internal/api"
+	"github.com/fantail-mqtt/fantail/internal/broker"
 	"github.com/fantail-mqtt/fantail/internal/metrics"
+	"github.com/fantail-mqtt/fantail/internal/store"
 )
+
+var _ broker.Store = (*store.Store)(nil)
 
 // disk is the store as the metrics show it, or nil.
 func (b *Broker) disk() func() metrics.Disk {

@@ -74,6 +74,13 @@ type Store interface {
 	// slower than its clients, it calls again, once and on another goroutine,
 	// when more may be.
 	Room(again func()) bool
+	// Overdue tells done what has expired at now, in the order of time, from behind
+	// a run on or from the first; and when to ask again: now if there is more,
+	// 0 if nothing else expires.
+	Overdue(now int64, behind record.Run, done func(runs []record.Run, next int64, err error))
+	// Standing tells done which of such runs are there still when all that was
+	// appended before is. Both call it once, on another goroutine.
+	Standing(runs []record.Run, done func(runs []record.Run, err error))
 	// Failing says why nothing new can be kept just now, or nil.
 	Failing() error
 }
@@ -194,6 +201,8 @@ type Broker struct {
 	groupsMu sync.Mutex // guards groups
 	groups   map[route.Group]*group
 
+	sweeper sweeper
+
 	queuedBytes atomic.Int64 // of all sessions, as of the end of each tick
 	behind      atomic.Bool  // the store has no room for more, and has said so
 
@@ -210,6 +219,7 @@ func New(o Options) *Broker {
 		groups: map[route.Group]*group{}, start: time.Now(), seed: maphash.MakeSeed(), stop: stop,
 	}
 	b.store, _ = o.Log.(Store)
+	b.sweeper.b = b
 	l := o.Limits
 	b.limits.Store(&l)
 	b.SetVersion("")

@@ -78,6 +78,14 @@ func (b *Broker) shard(id string) *shard {
 
 func (b *Broker) hash(s string) uint64 { return maphash.String(b.seed, s) }
 
+// client is the session of a client id, or nil.
+func (b *Broker) client(id string) *Client {
+	s := b.shard(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.clients[id]
+}
+
 // each calls f for every client, a shard at a time.
 func (b *Broker) each(f func(c *Client)) {
 	for i := range b.shards {
@@ -168,14 +176,19 @@ func (t *Tick) logChanges(c *Client) {
 				Seq: ch.Item.Seq, ID: ch.Item.ID, QoS: ch.Item.QoS, Retain: ch.Item.Retain,
 				IDs: ch.Item.IDs, Shared: ch.Item.Shared, Message: body,
 			})
+			t.b.sweepBy(body.ExpiresAt())
 		case session.Send:
-			r = record.AppendSent(r, c.ID, ch.Item.Seq, ch.Item.ID)
+			r = record.AppendSent(r, c.ID, ch.Item.Seq, ch.Item.ID, ch.Size)
 		case session.Release:
 			r = record.AppendReleased(r, c.ID, ch.Item.Seq)
 		case session.Finish:
-			r = record.AppendAcked(r, c.ID, ch.Item.Seq)
+			r = record.AppendAcked(r, c.ID, ch.Item.Seq, ch.Size)
 		case session.Receive:
 			r = record.AppendReceived(r, c.ID, ch.ID)
+		case session.Expire:
+			r = record.AppendExpired(r, record.Run{
+				Client: c.ID, First: ch.Run.First, Last: ch.Run.Last, At: ch.Run.At, Messages: ch.Run.Messages, Bytes: ch.Run.Bytes,
+			})
 		case session.Complete:
 			r = record.AppendCompleted(r, c.ID, ch.ID)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 
@@ -181,6 +182,8 @@ func ledgerOf(l Log) *ledger {
 	return own
 }
 
+var _ Store = archive{}
+
 // archive is a ledger that is a store as well.
 type archive struct{ *ledger }
 
@@ -205,6 +208,53 @@ func (a archive) Load(client string, from uint64, size int, done func([]record.Q
 	}
 	if a.After(load) {
 		go load(nil)
+	}
+}
+
+// Overdue makes a run of each message.
+func (a archive) Overdue(now int64, behind record.Run, done func([]record.Run, int64, error)) {
+	go func() {
+		state, err := a.replay()
+		var runs []record.Run
+		next := int64(0)
+		for client, s := range state.Sessions {
+			for _, it := range s.Queue {
+				at := int64(0)
+				if it.Message != nil {
+					at = it.Message.ExpiresAt()
+				}
+				switch {
+				case it.ID > 0 || at == 0 || at < behind.At:
+				case at > now:
+					next = earliest(next, at)
+				default:
+					runs = append(runs, record.Run{Client: client, First: it.Seq, Last: it.Seq, At: at, Messages: 1, Bytes: it.Message.Size()})
+				}
+			}
+		}
+		done(runs, next, err)
+	}()
+}
+
+func earliest(a, b int64) int64 {
+	if a == 0 {
+		return b
+	}
+	return min(a, b)
+}
+
+// Standing leaves out what has left its queue, or was sent.
+func (a archive) Standing(runs []record.Run, done func([]record.Run, error)) {
+	look := func(err error) {
+		state, broken := a.replay()
+		standing := slices.DeleteFunc(slices.Clone(runs), func(r record.Run) bool {
+			s := state.Sessions[r.Client]
+			return s == nil || !slices.ContainsFunc(s.Queue, func(it *record.Item) bool { return it.Seq == r.First && it.ID == 0 })
+		})
+		done(standing, errors.Join(err, broken))
+	}
+	if a.After(look) {
+		go look(nil)
 	}
 }
 

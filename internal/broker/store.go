@@ -168,6 +168,7 @@ func (b *Broker) Restore(from Recover) (err error) {
 		for i := range gone { // wills find all subscriptions there
 			b.missed(t, &gone[i])
 		}
+		b.sweepBy(t.now)
 	})
 	return err
 }

@@ -10,6 +10,8 @@ import (
 	"github.com/fantail-mqtt/fantail/packet"
 )
 
+var _ broker.Store = (*disk)(nil)
+
 // disk is a store whose room a test decides about.
 type disk struct {
 	broker.Memory
@@ -19,6 +21,12 @@ type disk struct {
 }
 
 func (d *disk) Load(_ string, _ uint64, _ int, done func([]record.Queued, error)) { done(nil, nil) }
+
+func (d *disk) Overdue(_ int64, _ record.Run, done func([]record.Run, int64, error)) {
+	done(nil, 0, nil)
+}
+
+func (d *disk) Standing(runs []record.Run, done func([]record.Run, error)) { done(runs, nil) }
 
 func (d *disk) Room(again func()) bool {
 	if d.crowded {

@@ -95,11 +95,13 @@ func AppendUse(dst []byte, n int) []byte {
 	return number(append(dst, byte(KindUse)), uint64(n))
 }
 
-// AppendSent records that a queued message got its packet identifier.
-func AppendSent(dst []byte, client string, seq uint64, id uint16) []byte {
+// AppendSent records that a queued message, of so many bytes by
+// [message.Message.Size], got its packet identifier.
+func AppendSent(dst []byte, client string, seq uint64, id uint16, size int) []byte {
 	dst = head(dst, KindSent, client)
 	dst = number(dst, seq)
-	return number(dst, uint64(id))
+	dst = number(dst, uint64(id))
+	return number(dst, uint64(size))
 }
 
 // AppendReleased records that PUBREC came for a message of QoS 2: it is never
@@ -109,9 +111,20 @@ func AppendReleased(dst []byte, client string, seq uint64) []byte {
 }
 
 // AppendAcked records that a queued message is done with: PUBACK, PUBCOMP or
-// a failing PUBREC came, or it has expired or was dropped.
-func AppendAcked(dst []byte, client string, seq uint64) []byte {
-	return number(head(dst, KindAcked, client), seq)
+// a failing PUBREC came, or it has expired or was dropped. If it was never sent,
+// size is its bytes by [message.Message.Size], else 0.
+func AppendAcked(dst []byte, client string, seq uint64, size int) []byte {
+	return number(number(head(dst, KindAcked, client), seq), uint64(size))
+}
+
+// AppendExpired records that messages have expired before they were sent.
+func AppendExpired(dst []byte, r Run) []byte {
+	dst = head(dst, KindExpired, r.Client)
+	dst = number(dst, r.First)
+	dst = number(dst, r.Last)
+	dst = number(dst, uint64(r.At))
+	dst = number(dst, uint64(r.Messages))
+	return number(dst, uint64(r.Bytes))
 }
 
 // AppendReceived records the packet identifier of an incoming message of

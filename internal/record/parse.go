@@ -48,7 +48,7 @@ func (rec *Record) read(r *reader) bool {
 		return true
 	default:
 	}
-	if rec.Kind < KindSessionOpened || rec.Kind > KindWillGone {
+	if rec.Kind < KindSessionOpened || rec.Kind > KindExpired {
 		return false
 	}
 	rec.Client = r.text()
@@ -67,8 +67,14 @@ func (rec *Record) read(r *reader) bool {
 	case KindSent:
 		rec.Seq = r.number(math.MaxUint64)
 		rec.ID = r.uint16()
-	case KindReleased, KindAcked:
+		rec.Size = r.size()
+	case KindReleased:
 		rec.Seq = r.number(math.MaxUint64)
+	case KindAcked:
+		rec.Seq = r.number(math.MaxUint64)
+		rec.Size = r.size()
+	case KindExpired:
+		rec.Run = r.run()
 	case KindReceived, KindCompleted:
 		rec.ID = r.uint16()
 	case KindWillArmed:
@@ -150,6 +156,14 @@ func (r *reader) bytes() []byte {
 }
 
 func (r *reader) text() string { return string(r.bytes()) }
+
+func (r *reader) size() int { return int(r.number(math.MaxInt)) }
+
+func (r *reader) run() Run {
+	return Run{
+		First: r.number(math.MaxUint64), Last: r.number(math.MaxUint64), At: r.time(), Messages: r.size(), Bytes: r.size(),
+	}
+}
 
 func (r *reader) opened() Opened {
 	return Opened{At: r.time(), Expiry: r.uint32(), Version: packet.Version(r.byte()), UserName: r.text()}

@@ -53,13 +53,14 @@ const (
 	KindWillGone
 	KindBody
 	KindUse
+	KindExpired
 )
 
 func (k Kind) String() string {
 	names := [...]string{
 		"unknown record", "session opened", "session closed", "session ended", "subscribed", "unsubscribed",
 		"queued", "sent", "released", "acked", "received", "completed",
-		"retained", "retain cleared", "will armed", "will gone", "body", "use of a body",
+		"retained", "retain cleared", "will armed", "will gone", "body", "use of a body", "expired",
 	}
 	if int(k) < len(names) {
 		return names[k]
@@ -121,10 +122,22 @@ type Record struct {
 	HasBody      bool             // KindQueued: its message is the body in force
 	Seq          uint64           // KindSent, KindReleased, KindAcked
 	ID           uint16           // KindSent, KindReceived, KindCompleted
+	Size         int              // KindSent, KindAcked
+	Run          Run              // KindExpired; without Client
 	Message      *message.Message // KindRetained, KindBody
 	Use          int              // KindUse
 	Topic        string           // KindRetainCleared
 	Will         Will             // KindWillArmed
+}
+
+// Run is messages of one queue that follow one another and were never sent.
+type Run struct {
+	Client   string
+	First    uint64 // the seqs; there may be gaps between them
+	Last     uint64
+	At       int64 // when the last of them expires, unix milliseconds
+	Messages int
+	Bytes    int // of those, by [message.Message.Size]
 }
 
 // Recovered is a session as a store found it at start. Its messages stay in

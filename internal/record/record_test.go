@@ -33,11 +33,11 @@ func encode(dst []byte, r *Record) []byte {
 		}
 		return AppendQueued(dst, r.Client, q)
 	case KindSent:
-		return AppendSent(dst, r.Client, r.Seq, r.ID)
+		return AppendSent(dst, r.Client, r.Seq, r.ID, r.Size)
 	case KindReleased:
 		return AppendReleased(dst, r.Client, r.Seq)
 	case KindAcked:
-		return AppendAcked(dst, r.Client, r.Seq)
+		return AppendAcked(dst, r.Client, r.Seq, r.Size)
 	case KindReceived:
 		return AppendReceived(dst, r.Client, r.ID)
 	case KindCompleted:
@@ -54,6 +54,10 @@ func encode(dst []byte, r *Record) []byte {
 		return AppendBody(dst, r.Message)
 	case KindUse:
 		return AppendUse(dst, r.Use)
+	case KindExpired:
+		run := r.Run
+		run.Client = r.Client
+		return AppendExpired(dst, run)
 	default:
 		panic("no encoder for " + r.Kind.String())
 	}
@@ -86,7 +90,7 @@ func orNil[T any](s []T) []T {
 
 func records() *rapid.Generator[Record] {
 	return rapid.Custom(func(t *rapid.T) Record {
-		r := Record{Kind: Kind(rapid.ByteRange(byte(KindSessionOpened), byte(KindUse)).Draw(t, "kind"))}
+		r := Record{Kind: Kind(rapid.ByteRange(byte(KindSessionOpened), byte(KindExpired)).Draw(t, "kind"))}
 		switch r.Kind {
 		case KindRetained, KindRetainCleared, KindBody, KindUse:
 		default:
@@ -117,8 +121,16 @@ func records() *rapid.Generator[Record] {
 			r.HasBody = rapid.Bool().Draw(t, "with body")
 		case KindSent:
 			r.Seq, r.ID = rapid.Uint64().Draw(t, "seq"), rapid.Uint16().Draw(t, "id")
-		case KindReleased, KindAcked:
+			r.Size = rapid.IntMin(0).Draw(t, "size")
+		case KindReleased:
 			r.Seq = rapid.Uint64().Draw(t, "seq")
+		case KindAcked:
+			r.Seq, r.Size = rapid.Uint64().Draw(t, "seq"), rapid.IntMin(0).Draw(t, "size")
+		case KindExpired:
+			r.Run = Run{
+				First: rapid.Uint64().Draw(t, "first"), Last: rapid.Uint64().Draw(t, "last"), At: rapid.Int64().Draw(t, "at"),
+				Messages: rapid.IntMin(0).Draw(t, "messages"), Bytes: rapid.IntMin(0).Draw(t, "bytes"),
+			}
 		case KindReceived, KindCompleted:
 			r.ID = rapid.Uint16().Draw(t, "id")
 		case KindRetained, KindBody:
@@ -215,9 +227,9 @@ func TestEncodingStays(t *testing.T) {
 		KindSubscribed:    {Record{Subscription: Subscription{Filter: "f", QoS: 2, NoLocal: true, RetainAsPublished: true, RetainHandling: 2, ID: 8}}, "\x04\x01c\x01f\x2e\x08"},
 		KindUnsubscribed:  {Record{Filter: "f"}, "\x05\x01c\x01f"},
 		KindQueued:        {Record{HasBody: true, Queued: Queued{Seq: 3, ID: 4, QoS: 1, Retain: true, IDs: []uint32{5, 6}, Shared: "s"}}, "\x06\x01c\x03\x04\x3d\x01s\x02\x05\x06"},
-		KindSent:          {Record{Seq: 3, ID: 4}, "\x07\x01c\x03\x04"},
+		KindSent:          {Record{Seq: 3, ID: 4, Size: 300}, "\x07\x01c\x03\x04\xac\x02"},
 		KindReleased:      {Record{Seq: 3}, "\x08\x01c\x03"},
-		KindAcked:         {Record{Seq: 3}, "\x09\x01c\x03"},
+		KindAcked:         {Record{Seq: 3, Size: 5}, "\x09\x01c\x03\x05"},
 		KindReceived:      {Record{ID: 4}, "\x0a\x01c\x04"},
 		KindCompleted:     {Record{ID: 4}, "\x0b\x01c\x04"},
 		KindRetained:      {Record{Message: m}, "\x0c\x0d\xac\x02\x07\x01t\x01f\x01p"},
@@ -226,8 +238,9 @@ func TestEncodingStays(t *testing.T) {
 		KindWillGone:      {Record{}, "\x0f\x01c"},
 		KindBody:          {Record{Message: m}, "\x10\x0d\xac\x02\x07\x01t\x01f\x01p"},
 		KindUse:           {Record{Use: 300}, "\x11\xac\x02"},
+		KindExpired:       {Record{Run: Run{First: 3, Last: 4, At: 300, Messages: 2, Bytes: 5}}, "\x12\x01c\x03\x04\xac\x02\x02\x05"},
 	}
-	for kind := KindSessionOpened; kind <= KindUse; kind++ {
+	for kind := KindSessionOpened; kind <= KindExpired; kind++ {
 		c, ok := cases[kind]
 		if !ok {
 			t.Errorf("%s: no case", kind)
@@ -251,9 +264,9 @@ func TestAppendDoesNotAllocate(t *testing.T) {
 		b = AppendSubscribed(b, "client", Subscription{Filter: "a/+", QoS: 1, NoLocal: true, ID: 7})
 		b = AppendUnsubscribed(b, "client", "a/+")
 		b = AppendQueued(b, "client", Queued{Seq: 9, QoS: 1, IDs: ids, Shared: "$share/g/a/+", Message: m})
-		b = AppendSent(b, "client", 9, 4)
+		b = AppendSent(b, "client", 9, 4, 100)
 		b = AppendReleased(b, "client", 9)
-		b = AppendAcked(b, "client", 9)
+		b = AppendAcked(b, "client", 9, 0)
 		b = AppendReceived(b, "client", 4)
 		b = AppendCompleted(b, "client", 4)
 		b = AppendRetained(b, m)

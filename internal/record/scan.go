@@ -23,7 +23,8 @@ type Raw struct {
 	Rest    []byte // KindQueued: what stands behind ID, for [ParseRest]
 	HasBody bool   // KindQueued
 	Use     int    // KindUse
-	Size    int    // KindBody: by message.Message.Size
+	Size    int    // KindBody: by message.Message.Size; KindSent, KindAcked
+	Expires int64  // KindBody: when, in unix milliseconds; 0: never
 }
 
 // Scan reads the first record of a frame as [Parse] does, without allocating.
@@ -47,7 +48,7 @@ func Scan(b []byte, raw *Raw) (int, error) {
 func (raw *Raw) scan(s *scanner) bool {
 	switch raw.Kind {
 	case KindRetained, KindBody:
-		raw.Name, raw.Size = s.message()
+		raw.Name, raw.Size, raw.Expires = s.message()
 		return true
 	case KindRetainCleared:
 		raw.Name = s.bytes()
@@ -57,7 +58,7 @@ func (raw *Raw) scan(s *scanner) bool {
 		return true
 	default:
 	}
-	if raw.Kind < KindSessionOpened || raw.Kind > KindWillGone {
+	if raw.Kind < KindSessionOpened || raw.Kind > KindExpired {
 		return false
 	}
 	raw.Client = s.bytes()
@@ -66,9 +67,15 @@ func (raw *Raw) scan(s *scanner) bool {
 		raw.Seq, raw.ID = s.number(), uint16(s.number())
 		raw.Rest, raw.HasBody = s.rest()
 	case KindSent:
-		raw.Seq, raw.ID = s.number(), uint16(s.number())
-	case KindReleased, KindAcked:
+		raw.Seq, raw.ID, raw.Size = s.number(), uint16(s.number()), int(s.number())
+	case KindReleased:
 		raw.Seq = s.number()
+	case KindAcked:
+		raw.Seq, raw.Size = s.number(), int(s.number())
+	case KindExpired:
+		for range 5 { // rare: who needs them parses it
+			s.number()
+		}
 	case KindReceived, KindCompleted:
 		raw.ID = uint16(s.number())
 	case KindSubscribed:
@@ -204,12 +211,12 @@ func (s *scanner) rest() (rest []byte, hasBody bool) {
 	return s.b[from:s.at], f&queuedBody != 0
 }
 
-func (s *scanner) message() (topic []byte, size int) {
+func (s *scanner) message() (topic []byte, size int, expires int64) {
 	f := s.flags()
-	s.number()
+	arrived := int64(s.number())
 	if f&bodyExpiry != 0 {
-		s.number()
+		expires = arrived + int64(s.number())*1000
 	}
 	topic = s.bytes()
-	return topic, len(topic) + len(s.bytes()) + len(s.bytes()) + int(unsafe.Sizeof(message.Message{}))
+	return topic, len(topic) + len(s.bytes()) + len(s.bytes()) + int(unsafe.Sizeof(message.Message{})), expires
 }

@@ -12,12 +12,12 @@ import (
 
 // expect is what Scan should read of a record that Parse has read.
 func expect(r *Record) Raw {
-	want := Raw{Kind: r.Kind, Client: []byte(r.Client), Seq: r.Seq, ID: r.ID, Use: r.Use}
+	want := Raw{Kind: r.Kind, Client: []byte(r.Client), Seq: r.Seq, ID: r.ID, Use: r.Use, Size: r.Size}
 	switch r.Kind {
 	case KindQueued:
 		want.Seq, want.ID, want.HasBody = r.Queued.Seq, r.Queued.ID, r.HasBody
 	case KindRetained, KindBody:
-		want.Name, want.Size = []byte(r.Message.Topic), r.Message.Size()
+		want.Name, want.Size, want.Expires = []byte(r.Message.Topic), r.Message.Size(), r.Message.ExpiresAt()
 	case KindRetainCleared:
 		want.Name = []byte(r.Topic)
 	case KindSubscribed:

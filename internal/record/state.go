@@ -181,8 +181,12 @@ func (s *Session) close(at int64, expiry uint32) error {
 }
 
 func (s *Session) applyQueue(rec *Record) error {
-	if rec.Kind == KindQueued {
+	switch rec.Kind {
+	case KindQueued:
 		return s.enqueue(rec.Queued)
+	case KindExpired:
+		return s.expire(&rec.Run)
+	default:
 	}
 	i, ok := s.find(rec.Seq)
 	if !ok {
@@ -212,6 +216,25 @@ func (s *Session) enqueue(q Queued) error {
 		return fmt.Errorf("message %d is in the queue already", q.Seq)
 	}
 	s.Queue = slices.Insert(s.Queue, i, &Item{Queued: q})
+	return nil
+}
+
+// expire takes a run of messages out.
+func (s *Session) expire(r *Run) error {
+	from, _ := s.find(r.First)
+	to := from
+	for ; to < len(s.Queue) && s.Queue[to].Seq <= r.Last; to++ {
+		if s.Queue[to].ID != 0 {
+			return fmt.Errorf("message %d was sent", s.Queue[to].Seq)
+		}
+	}
+	if to-from != r.Messages {
+		return fmt.Errorf("%d messages from %d to %d, not %d", to-from, r.First, r.Last, r.Messages)
+	}
+	s.Queue = slices.Delete(s.Queue, from, to)
+	if len(s.Queue) == 0 {
+		s.Queue = nil
+	}
 	return nil
 }
 

@@ -50,9 +50,9 @@ func TestALifeInRecords(t *testing.T) {
 		queued("c", Queued{Seq: 4, QoS: 1, IDs: []uint32{4}, Shared: sub.Filter, Message: m("a/4")}),
 		queued("c", Queued{Seq: 3, ID: 8, QoS: 1, Retain: true, Message: m("a/3")}),
 		queued("c", Queued{Seq: 5, QoS: 1, Message: m("a/5")}),
-		AppendSent(nil, "c", 2, 7),
+		AppendSent(nil, "c", 2, 7, 10),
 		AppendReleased(nil, "c", 2),
-		AppendAcked(nil, "c", 5),
+		AppendAcked(nil, "c", 5, 0),
 		AppendReceived(nil, "c", 20),
 		AppendReceived(nil, "c", 21),
 		AppendCompleted(nil, "c", 20),
@@ -96,7 +96,7 @@ func TestALifeInRecords(t *testing.T) {
 func TestApplyNamesWhatIsNotThere(t *testing.T) {
 	m := &message.Message{Topic: "t"}
 	stands := AppendSessionOpened(nil, "c", Opened{})
-	stands = AppendQueued(stands, "c", Queued{Seq: 1})
+	stands = AppendQueued(stands, "c", Queued{Seq: 1, ID: 4})
 	stands = AppendReceived(stands, "c", 6)
 	cases := map[string]struct {
 		in  []byte
@@ -108,9 +108,11 @@ func TestApplyNamesWhatIsNotThere(t *testing.T) {
 		"a body that is not there":          {AppendQueued(nil, "c", Queued{Seq: 2, Message: m}), `queued: client "c": no body stands before it`},
 		"a body of another frame":           {AppendUse(nil, 0), `use of a body: no body 0 in this frame`},
 		"a will of an unknown session":      {AppendWillArmed(nil, "d", Will{Message: m}), `will armed: no session of client "d"`},
-		"sending an unknown message":        {AppendSent(nil, "c", 2, 1), `sent: client "c": no message 2 in the queue`},
+		"sending an unknown message":        {AppendSent(nil, "c", 2, 1, 0), `sent: client "c": no message 2 in the queue`},
 		"releasing an unknown message":      {AppendReleased(nil, "c", 2), `released: client "c": no message 2 in the queue`},
-		"acknowledging an unknown message":  {AppendAcked(nil, "c", 2), `acked: client "c": no message 2 in the queue`},
+		"acknowledging an unknown message":  {AppendAcked(nil, "c", 2, 0), `acked: client "c": no message 2 in the queue`},
+		"expiring a message that was sent":  {AppendExpired(nil, Run{Client: "c", First: 1, Last: 1, Messages: 1}), `expired: client "c": message 1 was sent`},
+		"expiring more than there is":       {AppendExpired(nil, Run{Client: "c", First: 2, Last: 9, Messages: 1}), `expired: client "c": 0 messages from 2 to 9, not 1`},
 		"queueing a message twice":          {AppendQueued(nil, "c", Queued{Seq: 1}), `queued: client "c": message 1 is in the queue already`},
 		"receiving an identifier twice":     {AppendReceived(nil, "c", 6), `received: client "c": incoming packet identifier 6 is stored already`},
 		"completing an unknown identifier":  {AppendCompleted(nil, "c", 7), `completed: client "c": no incoming packet identifier 7`},
@@ -309,14 +311,14 @@ func (h *history) stepQueue(t *rapid.T, client string, n *naive, id uint16) {
 	switch rapid.IntRange(0, 2).Draw(t, "queue") {
 	case 0:
 		n.ids[seq] = id
-		h.batch = AppendSent(h.batch, client, seq, id)
+		h.batch = AppendSent(h.batch, client, seq, id, 0)
 	case 1:
 		n.queue[seq] = "released"
 		h.batch = AppendReleased(h.batch, client, seq)
 	case 2:
 		delete(n.queue, seq)
 		delete(n.ids, seq)
-		h.batch = AppendAcked(h.batch, client, seq)
+		h.batch = AppendAcked(h.batch, client, seq, 0)
 	}
 }
 

@@ -172,7 +172,7 @@ func (s *Session) begin(w *Work, it Item, waits bool) {
 	o := s.out
 	if it.Message.Expired(w.Now) { // [MQTT-3.3.2-5]
 		w.Expired++
-		s.change(w, Change{Kind: Finish, Item: Item{Seq: it.Seq}})
+		s.change(w, Change{Kind: Finish, Item: Item{Seq: it.Seq}, Size: it.Message.Size()})
 		return
 	}
 	it.ID = s.nextID()
@@ -180,25 +180,26 @@ func (s *Session) begin(w *Work, it Item, waits bool) {
 		it.due, it.wait = true, true
 		o.waiting++
 		w.Waits = append(w.Waits, it.Seq)
-		s.change(w, Change{Kind: Send, Item: Item{Seq: it.Seq, ID: it.ID}})
+		s.change(w, Change{Kind: Send, Item: Item{Seq: it.Seq, ID: it.ID}, Size: it.Message.Size()})
 		o.window = append(o.window, it)
 		return
 	}
 	it.tried = it.Seq <= s.maybe && it.QoS == 1
+	size := it.Message.Size()
 	if !s.publish(w, &it) {
+		s.change(w, Change{Kind: Finish, Item: Item{Seq: it.Seq}, Size: size})
 		return
 	}
-	s.change(w, Change{Kind: Send, Item: Item{Seq: it.Seq, ID: it.ID}})
+	s.change(w, Change{Kind: Send, Item: Item{Seq: it.Seq, ID: it.ID}, Size: size})
 	o.window = append(o.window, it)
 }
 
-// publish sends a kept message. If it is too large for the client it is done.
+// publish sends a kept message; false if it is too large for the client.
 func (s *Session) publish(w *Work, it *Item) bool {
 	w.kept(it.Message)
 	w.expiry(it.Message.HasExpiry, it.Message.Remaining(w.Now))
 	if !s.encode(w, it.Message.Topic, it.QoS, it.Retain, it.IDs, it.ID, it.tried) {
 		w.TooLarge++
-		s.change(w, Change{Kind: Finish, Item: Item{Seq: it.Seq}})
 		return false
 	}
 	if !it.tried {
@@ -238,6 +239,7 @@ func (s *Session) resend(w *Work) {
 			continue
 		default:
 			if !s.publish(w, &it) {
+				s.change(w, Change{Kind: Finish, Item: Item{Seq: it.Seq}})
 				continue
 			}
 			it.due = false

@@ -103,6 +103,23 @@ func (s *Session) Loaded(w *Work, connection uint32, items []Item) {
 	s.Drain(w)
 }
 
+// Expire ends messages that the store says have expired; false if they are not
+// where only the store has them: then Drain ends them.
+func (s *Session) Expire(w *Work, r Run) bool {
+	o := s.out
+	if o == nil || o.loading || r.First <= o.held || r.Messages > o.stored || !s.stores(w) {
+		return false
+	}
+	o.stored -= r.Messages
+	if o.storedBytes = max(o.storedBytes-r.Bytes, 0); o.stored == 0 {
+		o.storedBytes = 0
+	}
+	w.Expired += r.Messages
+	s.change(w, Change{Kind: Expire, Run: r})
+	s.Trim()
+	return true
+}
+
 // First is the first queued message, its Seq alone if only the store has it;
 // false if none is queued.
 func (s *Session) First() (seq uint64, m *message.Message, ok bool) {

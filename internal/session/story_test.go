@@ -91,6 +91,8 @@ func (s *story) step(a *args) {
 		s.waits = nil
 	case "load": // the store answers
 		s.load(a.num("count", 100))
+	case "expire": // the store says that messages have expired
+		s.expire(a.num("first", 0), a.num("last", 0))
 	case "lose": // the store's files are damaged
 		s.stored = nil
 	case "restart": // a new process finds what the store has
@@ -180,9 +182,24 @@ func (s *story) store(c *session.Change) {
 		s.stored[i].ID = c.Item.ID
 	case session.Release:
 		s.stored[i].Released, s.stored[i].Message = true, nil
+	case session.Expire:
+		s.stored = slices.DeleteFunc(s.stored, func(it session.Item) bool { return it.Seq >= c.Run.First && it.Seq <= c.Run.Last })
 	case session.Finish:
 		s.stored = slices.DeleteFunc(s.stored, func(it session.Item) bool { return it.Seq == c.Item.Seq })
 	default:
+	}
+}
+
+func (s *story) expire(first, last int) {
+	r := session.Run{First: uint64(first), Last: uint64(last), At: s.work.Now}
+	for _, it := range s.stored {
+		if it.Seq >= r.First && it.Seq <= r.Last {
+			r.Messages++
+			r.Bytes += it.Message.Size()
+		}
+	}
+	if !s.session.Expire(&s.work, r) {
+		s.tell("not now")
 	}
 }
 

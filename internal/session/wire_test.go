@@ -105,6 +105,8 @@ func changeText(c session.Change) string {
 		return fmt.Sprintf("release #%d", c.Item.Seq)
 	case session.Finish:
 		return fmt.Sprintf("finish #%d", c.Item.Seq)
+	case session.Expire:
+		return fmt.Sprintf("expire #%d to #%d, %d messages", c.Run.First, c.Run.Last, c.Run.Messages)
 	case session.Receive:
 		return fmt.Sprintf("receive id=%d", c.ID)
 	case session.Complete:

@@ -45,6 +45,15 @@ type Change struct {
 	Kind ChangeKind
 	Item Item   // of Queue; only its Seq and ID else
 	ID   uint16 // of Receive and Complete: the incoming packet identifier
+	Size int    // of Send and Finish: the message's, if it was never sent before
+	Run  Run    // of Expire
+}
+
+// Run is queued messages that follow one another.
+type Run struct {
+	First, Last     uint64 // their Seq
+	At              int64  // when the last of them expires, unix milliseconds
+	Messages, Bytes int
 }
 
 // ChangeKind says what changed.
@@ -58,6 +67,7 @@ const (
 	Finish                         // an outgoing message is done or dropped
 	Receive                        // the packet identifier of an incoming QoS 2 message
 	Complete                       // such an identifier is free again
+	Expire                         // stored messages have expired
 )
 
 // frame is the current message encoded once for all sessions that get it

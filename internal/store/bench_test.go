@@ -148,14 +148,14 @@ func drain(s *Store, client string) {
 			return
 		}
 		for i := range items { // an acknowledgement comes when others are in flight
-			records = record.AppendSent(records[:0], client, items[i].Seq, uint16(items[i].Seq%65535+1))
+			records = record.AppendSent(records[:0], client, items[i].Seq, uint16(items[i].Seq%65535+1), items[i].Message.Size())
 			if i >= 20 {
-				records = record.AppendAcked(records, client, items[i-20].Seq)
+				records = record.AppendAcked(records, client, items[i-20].Seq, 0)
 			}
 			s.Append(records, nil)
 		}
 		for i := max(0, len(items)-20); i < len(items); i++ {
-			s.Append(record.AppendAcked(records[:0], client, items[i].Seq), nil)
+			s.Append(record.AppendAcked(records[:0], client, items[i].Seq, 0), nil)
 		}
 		from = items[len(items)-1].Seq + 1
 	}

@@ -18,11 +18,16 @@ import (
 //	                   record, or 0 and the number of a shared body (8 bytes)
 const chunkCap = 32 << 10 // where a chunk is split, so that a reader may stop between
 
-// total is what has ever been queued for a session while it had a queue. Only
-// differences of it mean something.
+// total is what has ever joined the queue of a session on disk while it was not
+// empty, or has ever left those that wait. Only differences of it mean something.
 type total struct {
 	messages uint64
 	bytes    uint64
+}
+
+func (t *total) add(messages, bytes int) {
+	t.messages += uint64(messages)
+	t.bytes += uint64(bytes)
 }
 
 func (t total) append(dst []byte) []byte {
@@ -111,12 +116,17 @@ func (r *chunkReader) next() (bool, error) {
 // the order of their seq: whatever is below unsent is in the window, or done.
 type position struct {
 	unsent uint64        // the first that was never sent
+	known  uint64        // the highest seq of the queue
+	sum    total         // of all that is on disk, as the last chunk has it
+	left   total         // what of sum does not wait any more to be sent
 	window []record.Sent // sent and unfinished
 	gone   []uint64      // from unsent on, dropped out of their order
 }
 
 func (p *position) appendTo(dst []byte) []byte {
 	dst = binary.AppendUvarint(dst, p.unsent)
+	dst = binary.AppendUvarint(dst, p.known)
+	dst = p.left.append(p.sum.append(dst))
 	dst = binary.AppendUvarint(dst, uint64(len(p.window)))
 	before := uint64(0)
 	for _, w := range p.window {
@@ -147,7 +157,9 @@ func parsePosition(b []byte) (p position, err error) {
 		b = b[n:]
 		return x
 	}
-	p.unsent = number()
+	p.unsent, p.known = number(), number()
+	p.sum = total{number(), number()}
+	p.left = total{number(), number()}
 	n := number()
 	if n > uint64(len(b)) {
 		return p, fmt.Errorf("a window of %d in %d bytes", n, len(b))

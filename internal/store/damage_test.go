@@ -92,14 +92,19 @@ func TestFoldersThatCannotBeUsed(t *testing.T) {
 		}, "the data directory data/store is not Fantail's, or only part of a copy: it holds mosquitto.db and no fantail.format; nothing in it was changed"},
 		"of a newer version": {func(t *testing.T) vfs.FS {
 			fs := made(t)
-			put(t, fs, "data/store/fantail.format", "fantail store 2\n")
+			put(t, fs, "data/store/fantail.format", "fantail store 3\n")
 			return fs
-		}, "the data directory data/store: it was written by a newer Fantail, in format 2; this one knows formats up to 1; nothing in it was changed"},
+		}, "the data directory data/store: it was written by a newer Fantail, in format 3; this one knows formats up to 2; nothing in it was changed"},
+		"of an older version": {func(t *testing.T) vfs.FS {
+			fs := made(t)
+			put(t, fs, "data/store/fantail.format", "fantail store 1\n")
+			return fs
+		}, "it was written before the first release, in format 1, which nothing reads any more; nothing in it was changed"},
 		"of no version": {func(t *testing.T) vfs.FS {
 			fs := made(t)
 			put(t, fs, "data/store/fantail.format", "")
 			return fs
-		}, `the data directory data/store: its file fantail.format does not say "fantail store 1"; nothing in it was changed`},
+		}, `the data directory data/store: its file fantail.format does not say "fantail store 2"; nothing in it was changed`},
 		"without its marker": {
 			func(t *testing.T) vfs.FS { return without(t, "marker.manifest") },
 			"the data directory data/store is only part of a copy: its file marker.manifest is missing; nothing in it was changed",
@@ -140,7 +145,7 @@ func TestFoldersThatCannotBeUsed(t *testing.T) {
 
 func TestAFolderWhoseMakingWasCutShortIsMadeAnew(t *testing.T) {
 	fs := vfs.NewMem()
-	put(t, fs, "data/store/fantail.format", "fantail store 1 being made\n")
+	put(t, fs, "data/store/fantail.format", "fantail store 2 being made\n")
 	put(t, fs, "data/store/MANIFEST-000001", "")
 	s := open(t, fs)
 	sameState(t, "new", newState(), s)
@@ -330,7 +335,7 @@ func TestCheckpointIsAStore(t *testing.T) {
 	if err := s.Recover(func(*record.Recovered) error { return nil }, func(*message.Message) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
-	b := record.AppendAcked(nil, "client-007", 1)
+	b := record.AppendAcked(nil, "client-007", 1, 100)
 	s.Append(b, nil) // not committed when the copy is asked for
 	if err := s.Checkpoint("copy"); err != nil {
 		t.Fatal(err)

@@ -18,12 +18,14 @@ import (
 type history struct {
 	sessions map[string]*model
 	sent     []*message.Message
+	overdue  []record.Run // as the store has told
 	n        int
 }
 
 type model struct {
 	next   uint64
 	waits  []uint64
+	sizes  map[uint64]int
 	window []uint64
 	open   map[uint16]bool
 	filter map[string]bool
@@ -41,10 +43,15 @@ func newHistory() *history { return &history{sessions: map[string]*model{}} }
 func (h *history) message(t *rapid.T) *message.Message {
 	h.n++
 	size := rapid.SampledFrom([]int{0, 3, 30, 90, 200, 3000}).Draw(t, "size")
-	return &message.Message{
+	m := &message.Message{
 		Topic: rapid.SampledFrom([]string{"a", "b", "c/d"}).Draw(t, "topic"), QoS: 1,
 		Payload: []byte(fmt.Sprintf("%d %s", h.n, strings.Repeat("x", size))), Arrived: int64(h.n),
 	}
+	if m.HasExpiry = rapid.IntRange(0, 2).Draw(t, "expires") > 0; m.HasExpiry {
+		m.Arrived -= 1000
+		m.Expiry = 1
+	}
+	return m
 }
 
 // steps draws what comes next; several steps if a message goes to many.
@@ -56,18 +63,23 @@ func (h *history) steps(t *rapid.T) []step {
 		return []step{{record.AppendRetainCleared(nil, "a"), nil}}
 	case 2, 3, 4:
 		return h.fan(t)
+	case 5, 6:
+		if b := h.expire(t); b != nil {
+			return []step{{b, nil}}
+		}
 	}
 	client := rapid.SampledFrom([]string{"a", "ab", "b", "c", "d", "e", "f", "g"}).Draw(t, "client")
 	m := h.sessions[client]
 	if m == nil || rapid.IntRange(0, 29).Draw(t, "open") == 0 {
 		if m == nil {
-			h.sessions[client] = &model{next: 1, open: map[uint16]bool{}, filter: map[string]bool{}}
+			h.sessions[client] = &model{next: 1, sizes: map[uint64]int{}, open: map[uint16]bool{}, filter: map[string]bool{}}
 		}
 		h.n++
 		return []step{{record.AppendSessionOpened(nil, client, record.Opened{At: int64(h.n), Expiry: 60, Version: packet.V5, UserName: "u"}), nil}}
 	}
 	if rapid.IntRange(0, 39).Draw(t, "end") == 0 {
 		delete(h.sessions, client)
+		h.overdue = slices.DeleteFunc(h.overdue, func(r record.Run) bool { return r.Client == client })
 		return []step{{record.AppendSessionEnded(nil, client), nil}}
 	}
 	return []step{h.session(t, client, m)}
@@ -88,8 +100,28 @@ func (h *history) fan(t *rapid.T) (steps []step) {
 	return steps
 }
 
+// expire ends a run that the store says is overdue, unless some of it was sent or
+// dropped meanwhile.
+func (h *history) expire(t *rapid.T) []byte {
+	if len(h.overdue) == 0 {
+		return nil
+	}
+	i := rapid.IntRange(0, len(h.overdue)-1).Draw(t, "run")
+	r := h.overdue[i]
+	h.overdue = slices.Delete(h.overdue, i, i+1)
+	m := h.sessions[r.Client]
+	from, _ := slices.BinarySearch(m.waits, r.First)
+	to, _ := slices.BinarySearch(m.waits, r.Last+1)
+	if to-from != r.Messages {
+		return nil
+	}
+	m.waits = slices.Delete(m.waits, from, to)
+	return record.AppendExpired(nil, r)
+}
+
 func (h *history) queue(t *rapid.T, client string, m *model, msg *message.Message) step {
 	q := record.Queued{Seq: m.next, QoS: 1, Message: msg}
+	m.sizes[q.Seq] = msg.Size()
 	m.next += uint64(rapid.SampledFrom([]int{1, 1, 1, 3}).Draw(t, "gap"))
 	switch rapid.IntRange(0, 6).Draw(t, "with") {
 	case 0:
@@ -152,14 +184,14 @@ func (h *history) deliver(t *rapid.T, client string, m *model) step {
 		}
 		seq := m.waits[i]
 		m.waits = slices.Delete(m.waits, i, i+1)
-		return step{record.AppendAcked(nil, client, seq), nil}
+		return step{record.AppendAcked(nil, client, seq, m.sizes[seq]), nil}
 	case what <= 2 && len(m.waits) > 0:
 		var b []byte
 		for range rapid.IntRange(1, min(len(m.waits), 4)).Draw(t, "sent") {
 			seq := m.waits[0]
 			m.waits = m.waits[1:]
 			m.window = append(m.window, seq)
-			b = record.AppendSent(b, client, seq, uint16(seq))
+			b = record.AppendSent(b, client, seq, uint16(seq), m.sizes[seq])
 		}
 		return step{b, nil}
 	case what == 3 && len(m.window) > 0:
@@ -171,7 +203,7 @@ func (h *history) deliver(t *rapid.T, client string, m *model) step {
 		}
 		seq := m.window[i]
 		m.window = slices.Delete(m.window, i, i+1)
-		return step{record.AppendAcked(nil, client, seq), nil}
+		return step{record.AppendAcked(nil, client, seq, 0), nil}
 	default:
 		return h.queue(t, client, m, h.message(t))
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+
+	"github.com/fantail-mqtt/fantail/internal/record"
 )
 
 // The first byte of a key, and of a session's key the byte behind its client.
@@ -12,6 +14,7 @@ const (
 	keyBody     = 'b'
 	keyCount    = 'n'
 	keySession  = 'c'
+	keyExpiry   = 'x'
 
 	tagOpened     = 1
 	tagClosed     = 2
@@ -22,7 +25,10 @@ const (
 	tagChunk      = 7
 )
 
-const chunkTail = 1 + 8 + 1 // tag, last seq, whether it refers to bodies
+const (
+	chunkTail   = 1 + 8 + 1     // tag, last seq, whether it refers to bodies
+	expiresTail = chunkTail + 8 // and when all of it has expired
+)
 
 // sessionPrefix is what all keys of a session begin with. A client identifier
 // holds no U+0000 [MQTT-1.5.4-2], so none is the beginning of another.
@@ -51,21 +57,48 @@ func chunkFrom(dst, prefix []byte, seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(tagged(dst, prefix, tagChunk), seq)
 }
 
-func chunkKey(dst, prefix []byte, last uint64, refers bool) []byte {
-	dst = chunkFrom(dst, prefix, last)
-	if refers {
-		return append(dst, 1)
+func chunkKey(dst, prefix []byte, c chunk) []byte {
+	dst = append(chunkFrom(dst, prefix, c.last), byte(btoi(c.refers)))
+	if c.expires > 0 {
+		dst = binary.BigEndian.AppendUint64(dst, uint64(c.expires))
 	}
-	return append(dst, 0)
+	return dst
 }
 
 // chunkOf reads what stands behind a session's prefix in the key of a chunk.
-func chunkOf(key, prefix []byte) (last uint64, refers, ok bool) {
+func chunkOf(key, prefix []byte) (c chunk, ok bool) {
 	tail := key[len(prefix):]
-	if len(tail) != chunkTail || tail[0] != tagChunk {
-		return 0, false, false
+	if len(tail) != chunkTail && len(tail) != expiresTail || tail[0] != tagChunk {
+		return c, false
 	}
-	return binary.BigEndian.Uint64(tail[1:]), tail[9] == 1, true
+	c.last, c.refers = binary.BigEndian.Uint64(tail[1:]), tail[9] == 1
+	if len(tail) == expiresTail {
+		c.expires = int64(binary.BigEndian.Uint64(tail[chunkTail:]))
+	}
+	return c, true
+}
+
+// expiryKey is where a chunk of which all has expired at a time is found by it.
+func expiryKey(dst, prefix []byte, at int64, last uint64) []byte {
+	dst = binary.BigEndian.AppendUint64(append(dst, keyExpiry), uint64(at))
+	dst = append(dst, prefix[1:]...)
+	return binary.BigEndian.AppendUint64(dst, last)
+}
+
+// expiryOf reads such a key and its value.
+func expiryOf(key, value []byte) (r record.Run, ok bool) {
+	const around = 1 + 8 + 1 + 8
+	if len(key) < around || key[len(key)-9] != 0 {
+		return r, false
+	}
+	numbers := chunkReader{b: value}
+	first, _ := numbers.number()
+	messages, _ := numbers.number()
+	bytes, err := numbers.number()
+	return record.Run{
+		Client: string(key[9 : len(key)-9]), First: first, Last: binary.BigEndian.Uint64(key[len(key)-8:]),
+		At: int64(binary.BigEndian.Uint64(key[1:])), Messages: int(messages), Bytes: int(bytes),
+	}, err == nil
 }
 
 func bodyKey(dst []byte, kind byte, id uint64) []byte {

@@ -17,15 +17,26 @@ import (
 // none. It sees all that was appended before. Their ID is 0, and one that is
 // released has no Message. done is called once, on another goroutine.
 func (s *Store) Load(client string, from uint64, budget int, done func(items []record.Queued, err error)) {
-	l := load{client: client, from: from, budget: budget, done: done}
-	if s.After(func(err error) {
+	s.later(func(err error) {
 		if err != nil {
 			done(nil, err)
 			return
 		}
-		s.loads.add(l)
+		done(s.load(load{client: client, from: from, budget: budget}))
+	})
+}
+
+// later has read called by one of those who read, once all that was appended
+// before is safe.
+func (s *Store) later(read func(err error)) {
+	if s.After(func(err error) {
+		if err != nil {
+			read(err)
+			return
+		}
+		s.loads.add(read)
 	}) {
-		s.loads.add(l)
+		s.loads.add(read)
 	}
 }
 
@@ -33,14 +44,14 @@ type load struct {
 	client string
 	from   uint64
 	budget int
-	done   func([]record.Queued, error)
 }
 
-// loads is the queue of what is to be read, and the workers that read it.
+// loads is the queue of what is to be read, and the workers that read it. Each
+// is called once, with an error if the store is closed.
 type loads struct {
 	mu      sync.Mutex // guards these
 	some    *sync.Cond
-	waiting []load
+	waiting []func(error)
 	closed  bool
 }
 
@@ -55,13 +66,13 @@ func (q *loads) start(s *Store) {
 				if !ok {
 					return
 				}
-				l.done(s.load(l))
+				l(nil)
 			}
 		})
 	}
 }
 
-func (q *loads) add(l load) {
+func (q *loads) add(l func(error)) {
 	q.mu.Lock()
 	closed := q.closed
 	if !closed {
@@ -70,21 +81,21 @@ func (q *loads) add(l load) {
 	}
 	q.mu.Unlock()
 	if closed {
-		go l.done(nil, ErrClosed)
+		go l(ErrClosed)
 	}
 }
 
-func (q *loads) take() (load, bool) {
+func (q *loads) take() (func(error), bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for len(q.waiting) == 0 {
 		if q.closed {
-			return load{}, false
+			return nil, false
 		}
 		q.some.Wait()
 	}
 	l := q.waiting[0]
-	q.waiting[0] = load{}
+	q.waiting[0] = nil
 	q.waiting = q.waiting[1:]
 	return l, true
 }

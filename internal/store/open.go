@@ -21,7 +21,7 @@ import (
 const (
 	formatFile    = "fantail.format"
 	formatPrefix  = "fantail store "
-	formatVersion = 1
+	formatVersion = 2
 	formatMaking  = " being made"
 	damagedFile   = "fantail.damaged"
 )
@@ -147,6 +147,8 @@ func parseFormat(text string) (making bool, err error) {
 		return false, fmt.Errorf("its file %s does not say %q", formatFile, formatPrefix+strconv.Itoa(formatVersion))
 	case version > formatVersion:
 		return false, fmt.Errorf("it was written by a newer Fantail, in format %d; this one knows formats up to %d", version, formatVersion)
+	case version < formatVersion:
+		return false, fmt.Errorf("it was written before the first release, in format %d, which nothing reads any more", version)
 	}
 	return making, nil
 }

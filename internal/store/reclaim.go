@@ -40,7 +40,7 @@ func (t *translator) reclaim(s *session) error {
 func (t *translator) refill(s *session) error {
 	from := s.looked
 	s.more = false
-	return t.db.chunksFrom(s.prefix, from, func(c chunk, _ func() ([]byte, error)) bool {
+	return t.chunksFrom(s, from, func(c chunk, _ func() ([]byte, error)) bool {
 		if len(s.chunks) == knownChunks {
 			s.more = true
 			return false
@@ -55,7 +55,10 @@ func (t *translator) drop(s *session, c chunk) error {
 	if err := t.unrefer(s, c); err != nil {
 		return err
 	}
-	return t.delete(chunkKey(t.key[:0], s.prefix, c.last, c.refers))
+	if err := t.delete(chunkKey(t.key[:0], s.prefix, c)); err != nil {
+		return err
+	}
+	return t.outlive(s, c)
 }
 
 // unrefer takes a chunk's references away.
@@ -67,7 +70,7 @@ func (t *translator) unrefer(s *session, c chunk) error {
 		t.shared.release(c.body)
 		return nil
 	}
-	key := chunkKey(nil, s.prefix, c.last, true)
+	key := chunkKey(nil, s.prefix, c)
 	err := t.db.get(key, func(value []byte) error { return t.shared.releaseAll(value) })
 	if err == nil {
 		return nil
@@ -104,33 +107,42 @@ func (t *translator) abandon(s *session) error {
 		}
 	}
 	for _, c := range s.chunks {
-		if err := t.unrefer(s, c); err != nil {
+		if err := errors.Join(t.unrefer(s, c), t.outlive(s, c)); err != nil {
 			return err
 		}
 	}
 	if s.more {
-		err := t.db.chunksFrom(s.prefix, s.looked, func(c chunk, value func() ([]byte, error)) bool {
-			if !c.refers {
-				return true
-			}
-			v, err := value()
-			if err == nil {
-				err = t.shared.releaseAll(v)
-			}
-			if err != nil {
-				t.unread(s, err)
-			}
+		if err := t.abandonRest(s); err != nil {
+			return err
+		}
+	}
+	t.backlogs -= btoi(s.counts)
+	s.counts = false
+	s.forget()
+	return nil
+}
+
+func (t *translator) abandonRest(s *session) (failed error) {
+	err := t.chunksFrom(s, s.looked, func(c chunk, value func() ([]byte, error)) bool {
+		if failed = t.outlive(s, c); failed != nil {
+			return false
+		}
+		if !c.refers {
 			return true
-		})
+		}
+		v, err := value()
+		if err == nil {
+			err = t.shared.releaseAll(v)
+		}
 		if err != nil {
 			t.unread(s, err)
 		}
+		return true
+	})
+	if err != nil {
+		t.unread(s, err)
 	}
-	if !s.idle() {
-		t.backlogs--
-	}
-	s.forget()
-	return nil
+	return failed
 }
 
 // skip is the end of a message that was never sent: it has expired, or was
@@ -189,7 +201,7 @@ func (t *translator) readHead(s *session, seq uint64) error {
 		return nil
 	}
 	var inner error
-	err := t.db.chunksFrom(s.prefix, seq, func(c chunk, value func() ([]byte, error)) bool {
+	err := t.chunksFrom(s, seq, func(c chunk, value func() ([]byte, error)) bool {
 		v, err := value()
 		if err == nil {
 			s.headLast = c.last

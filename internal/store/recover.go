@@ -157,7 +157,6 @@ type found struct {
 	placed bool
 	chunks bool
 	position
-	sum total
 }
 
 // read takes up the session at whose first key the iterator stands.
@@ -179,17 +178,16 @@ func (f *found) read(it *pebble.Iterator) error {
 		return err
 	}
 	f.Window, f.Unsent = f.window, f.unsent
-	f.Last = f.unsent
-	if f.Last > 0 {
-		f.Last--
+	if f.chunks {
+		if err := f.count(it); err != nil {
+			return err
+		}
 	}
-	if n := len(f.gone); n > 0 {
-		f.Last = max(f.Last, f.gone[n-1])
+	if f.unsent > 0 {
+		f.known = max(f.known, f.unsent-1)
 	}
-	if !f.chunks {
-		return nil
-	}
-	return f.count(it)
+	f.Last = f.known
+	return nil
 }
 
 func (f *found) owns(key []byte) bool {
@@ -234,17 +232,16 @@ func (f *found) attribute(it *pebble.Iterator, tail []byte) error {
 	return nil
 }
 
-// count tells how much waits from the last chunk and the one where sending
-// has come to: what lies between, both know.
+// count tells how much waits from the position and the last chunk, which knows
+// what came behind it.
 func (f *found) count(it *pebble.Iterator) error {
 	if !it.SeekLT(behind(nil, f.prefix)) {
 		return it.Error()
 	}
-	last, _, ok := chunkOf(it.Key(), f.prefix)
+	last, ok := chunkOf(it.Key(), f.prefix)
 	if !ok {
 		return errChunk
 	}
-	f.Last = max(f.Last, last)
 	v, err := it.ValueAndErr()
 	if err != nil {
 		return err
@@ -253,98 +250,37 @@ func (f *found) count(it *pebble.Iterator) error {
 	if err != nil {
 		return err
 	}
-	f.sum = c.sum
-	if last < f.unsent {
-		return nil
+	if last.last > f.known {
+		f.known, f.sum = last.last, c.sum
 	}
-	if !it.SeekGE(chunkFrom(nil, f.prefix, f.unsent)) {
+	if !f.placed {
+		if err := f.begin(it); err != nil {
+			return err
+		}
+	}
+	f.Messages, f.Bytes = int(f.sum.messages-f.left.messages), int64(f.sum.bytes-f.left.bytes)
+	return nil
+}
+
+// begin makes a queue that has no position begin with its first chunk. Mostly
+// nothing was sent yet; but the position may have been lost.
+func (f *found) begin(it *pebble.Iterator) error {
+	if !it.SeekGE(chunkFrom(nil, f.prefix, 0)) {
 		return it.Error()
 	}
-	if v, err = it.ValueAndErr(); err != nil {
-		return err
-	}
-	first, err := readChunk(v)
+	v, err := it.ValueAndErr()
 	if err != nil {
 		return err
 	}
-	f.Messages = int(f.sum.messages - first.sum.messages)
-	f.Bytes = int64(f.sum.bytes - first.sum.bytes)
-	if err := f.add(first, 1, func(seq uint64) bool { return f.state(seq) == waits }, it); err != nil {
+	first, err := seqs(nil, v)
+	if err != nil {
 		return err
 	}
-	return f.subtract(it, first.seq)
-}
-
-// add counts the items of a chunk that which picks out.
-func (f *found) add(c *chunkReader, sign int, which func(seq uint64) bool, it *pebble.Iterator) error {
-	for {
-		ok, err := c.next()
-		if err != nil || !ok {
-			return err
-		}
-		if !which(c.seq) {
-			continue
-		}
-		size := 0
-		switch {
-		case c.inline != nil:
-			size, err = record.BodySize(c.inline)
-		case c.body != 0:
-			size = sharedSize(it, c.body)
-		}
-		if err != nil {
-			return err
-		}
-		f.Messages += sign
-		f.Bytes += int64(sign * size)
+	c, err := readChunk(v)
+	if n := uint64(len(first)); c.sum.messages > n {
+		f.left = total{c.sum.messages - n, c.sum.bytes - c.sum.bytes/c.sum.messages*n}
 	}
-}
-
-// sharedSize is the size of a shared body, 0 if it is lost.
-func sharedSize(it *pebble.Iterator, id uint64) int {
-	other, err := it.Clone(pebble.CloneOptions{IterOptions: &pebble.IterOptions{
-		LowerBound: bodyKey(nil, keyBody, id), UpperBound: bodyKey(nil, keyBody, id+1),
-	}})
-	if err != nil {
-		return 0
-	}
-	defer other.Close() // it was read, or was not
-	if !other.First() {
-		return 0
-	}
-	v, err := other.ValueAndErr()
-	if err != nil {
-		return 0
-	}
-	size, err := record.BodySize(v)
-	if err != nil {
-		return 0
-	}
-	return size
-}
-
-// subtract takes off what was dropped out of its order behind the first chunk.
-func (f *found) subtract(it *pebble.Iterator, after uint64) error {
-	for _, seq := range f.gone {
-		if seq <= after {
-			continue
-		}
-		if !it.SeekGE(chunkFrom(nil, f.prefix, seq)) {
-			return it.Error()
-		}
-		v, err := it.ValueAndErr()
-		if err != nil {
-			return err
-		}
-		c, err := readChunk(v)
-		if err != nil {
-			return err
-		}
-		if err := f.add(c, -1, func(x uint64) bool { return x == seq }, it); err != nil {
-			return err
-		}
-	}
-	return nil
+	return err
 }
 
 // remember makes what was found the start of what the committer knows.
@@ -355,9 +291,9 @@ func (s *Store) remember(f *found) {
 	if f.chunks {
 		s.t.backlogs++
 	}
+	f.window = clip(f.window)
 	s.t.sessions[f.Client] = &session{
-		client: f.Client, prefix: f.prefix, placed: f.placed, more: f.chunks, known: f.Last, sum: f.sum,
-		position: position{unsent: f.unsent, window: clip(f.window), gone: f.gone},
+		client: f.Client, prefix: f.prefix, placed: f.placed, more: f.chunks, counts: f.chunks, position: f.position,
 	}
 }
 

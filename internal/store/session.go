@@ -13,9 +13,10 @@ const knownChunks = 64
 
 // chunk is the key of a chunk, and what is known of its references.
 type chunk struct {
-	last   uint64
-	body   uint64 // the one shared body it refers to, 0 if there are more or that is not known
-	refers bool
+	last    uint64
+	expires int64  // when all of it has expired, unix milliseconds; 0: never
+	body    uint64 // the one shared body it refers to, 0 if there are more or that is not known
+	refers  bool
 }
 
 // session is what the committer remembers of a client: enough to write what
@@ -29,16 +30,16 @@ type session struct {
 	placed bool    // the position has a key on disk
 	chunks []chunk // the first ones on disk, oldest first
 	more   bool    // there are others behind them
+	counts bool    // among those that have messages on disk
 	looked uint64  // where to look for those
-	known  uint64  // the highest seq of the queue
-	sum    total   // of all that is on disk, as the last chunk has it
 
 	head     []uint64 // the seqs of one chunk, as they were read
 	headLast uint64   // which
 
 	// Of the frame that is being translated.
 	touched  bool
-	moved    bool // the position has changed
+	moved    bool         // the position has changed
+	expired  []record.Run // whose chunks were deleted
 	items    []item
 	received []uint16
 }
@@ -56,15 +57,18 @@ func (s *session) idle() bool { return len(s.chunks) == 0 && !s.more }
 // forget makes the session one that has nothing on disk.
 func (s *session) forget() {
 	s.position = position{}
-	s.placed, s.more, s.looked, s.known, s.sum = false, false, 0, 0, total{}
+	s.placed, s.more, s.looked = false, false, 0
 	s.chunks = s.chunks[:0]
 	s.head = nil
-	s.items, s.received, s.moved = s.items[:0], s.received[:0], false
+	s.items, s.received, s.moved, s.expired = s.items[:0], s.received[:0], false, s.expired[:0]
 }
 
-func (s *session) sent(seq uint64, id uint16) bool {
+func (s *session) sent(seq uint64, id uint16, size int) bool {
 	s.moved = true
 	if seq >= s.unsent {
+		if s.item(seq) == nil {
+			s.left.add(1, size)
+		}
 		s.window = append(s.window, record.Sent{Seq: seq, ID: id})
 		s.unsent = seq + 1
 		for len(s.gone) > 0 && s.gone[0] < s.unsent {

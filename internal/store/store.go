@@ -17,14 +17,19 @@
 // rewritten once a frame:
 //
 //	c client 0x00 3          position: the first seq not sent; the window of sent ones
-//	c client 0x00 7 seq ref  chunk, by its last seq; ref is 1 if it refers to bodies
+//	c client 0x00 7 seq ref  chunk, by its last seq; ref is 1 if it refers to bodies;
+//	                         behind it the time when all of it has expired, if it does
 //	b number                 body of a message that more than a few sessions have
 //	n number                 how many messages refer to it
+//	x time client 0x00 seq   chunk of which all has expired by then
 //
 // Seqs are sent in order, so a message is unfinished if it is in the window or
 // from the first unsent seq on. A chunk is deleted when none of its messages is
 // unfinished. What joins and leaves a queue in the same frame is never written.
 // All keys of a session are adjacent: its end is one range deletion.
+//
+// What has expired is found by time. Of a queue that nobody drains a chunk goes
+// when the last of its messages expires ([Store.Overdue]).
 //
 // The committer remembers the position and the first chunks of each session
 // that has messages on disk ([session]), so that it writes without reading.

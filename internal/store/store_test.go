@@ -99,12 +99,14 @@ func TestWhatIsAppendedIsWhatIsStored(t *testing.T) {
 		h := newHistory()
 		var f record.Frame
 		for range rapid.IntRange(1, 30).Draw(t, "frames") {
-			s.Enter()
+			var steps []step
 			for range rapid.IntRange(1, 25).Draw(t, "steps") {
-				for _, st := range h.steps(t) {
-					s.Append(st.records, st.body)
-					f.Append(st.records, st.body)
-				}
+				steps = append(steps, h.steps(t)...)
+			}
+			s.Enter()
+			for _, st := range steps {
+				s.Append(st.records, st.body)
+				f.Append(st.records, st.body)
 			}
 			s.Leave()
 			settle(t, s)
@@ -125,6 +127,8 @@ func TestWhatIsAppendedIsWhatIsStored(t *testing.T) {
 				if err := s.handles.db.Flush(); err != nil {
 					t.Fatal(err)
 				}
+			case 3, 4:
+				h.overdue = overdueNow(t, s, rapid.Int64Range(0, 2*int64(h.n)).Draw(t, "now"))
 			}
 		}
 		sameState(t, "at the end", want, s)
@@ -208,6 +212,34 @@ func loadsAgree(t *rapid.T, want *record.State, s *Store) {
 	}
 }
 
+// overdueNow is all that has expired and stands.
+func overdueNow(t fataler, s *Store, now int64) (all []record.Run) {
+	t.Helper()
+	type answer struct {
+		runs []record.Run
+		next int64
+		err  error
+	}
+	c := make(chan answer, 1)
+	for behind := (record.Run{}); ; {
+		s.Overdue(now, behind, func(runs []record.Run, next int64, err error) { c <- answer{runs, next, err} })
+		a := <-c
+		if a.err != nil {
+			t.Fatal(a.err)
+		}
+		s.Standing(a.runs, func(runs []record.Run, err error) { c <- answer{runs, 0, err} })
+		b := <-c
+		if b.err != nil || len(b.runs) != len(a.runs) {
+			t.Fatalf("%d of %d runs stand, %v", len(b.runs), len(a.runs), b.err)
+		}
+		all = append(all, a.runs...)
+		if a.next == 0 || a.next > now {
+			return all
+		}
+		behind = a.runs[len(a.runs)-1]
+	}
+}
+
 func load1(t fataler, s *Store, client string, from uint64, budget int) []record.Queued {
 	t.Helper()
 	type answer struct {
@@ -223,12 +255,20 @@ func load1(t fataler, s *Store, client string, from uint64, budget int) []record
 	return a.items
 }
 
+// waiting is the size of a message that was never sent, else 0.
+func waiting(it *record.Item) int {
+	if it.ID != 0 {
+		return 0
+	}
+	return it.Message.Size()
+}
+
 // noGarbage ends all sessions and clears all topics: nothing may be left.
 func noGarbage(t *rapid.T, want *record.State, s *Store) {
 	for client, session := range want.Sessions {
 		if rapid.Bool().Draw(t, "drain") {
 			for _, it := range session.Queue {
-				s.Append(record.AppendAcked(nil, client, it.Seq), nil)
+				s.Append(record.AppendAcked(nil, client, it.Seq, waiting(it)), nil)
 			}
 		}
 		if rapid.Bool().Draw(t, "next frame") {
@@ -286,9 +326,9 @@ func TestALongQueueDrains(t *testing.T) {
 		t.Fatal(err)
 	}
 	for seq := uint64(1); seq <= all; seq++ {
-		put(record.AppendSent(nil, "c", seq, uint16(seq)), nil)
+		put(record.AppendSent(nil, "c", seq, uint16(seq), 100), nil)
 		if seq != 5 {
-			put(record.AppendAcked(nil, "c", seq), nil)
+			put(record.AppendAcked(nil, "c", seq, 0), nil)
 		}
 		if rand.IntN(3) == 0 {
 			settle(t, s)
@@ -301,7 +341,7 @@ func TestALongQueueDrains(t *testing.T) {
 	if n := len(s.t.sessions["c"].chunks); n != 1 {
 		t.Errorf("%d chunks are left, want 1", n)
 	}
-	put(record.AppendAcked(nil, "c", 5), nil)
+	put(record.AppendAcked(nil, "c", 5, 0), nil)
 	apply(t, want, &f)
 	sameState(t, "at the end", want, s)
 	if !s.t.sessions["c"].idle() {

@@ -48,8 +48,8 @@ func chunksFrom(db *pebble.DB, prefix []byte, seq uint64, each func(chunk, func(
 		return fmt.Errorf("read a queue: %w", err)
 	}
 	for ok := it.First(); ok; ok = it.Next() {
-		last, refers, isChunk := chunkOf(it.Key(), prefix)
-		if isChunk && !each(chunk{last: last, refers: refers}, it.ValueAndErr) {
+		c, isChunk := chunkOf(it.Key(), prefix)
+		if isChunk && !each(c, it.ValueAndErr) {
 			break
 		}
 	}

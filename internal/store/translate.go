@@ -44,10 +44,11 @@ type translator struct {
 
 // body is a message that stands apart in the frame.
 type body struct {
-	record []byte // aliases the frame
-	size   int    // by message.Message.Size
-	users  int    // messages of this frame that have it and stay
-	id     uint64 // of the shared body; 0: inline
+	record  []byte // aliases the frame
+	size    int    // by message.Message.Size
+	expires int64  // unix milliseconds; 0: never
+	users   int    // messages of this frame that have it and stay
+	id      uint64 // of the shared body; 0: inline
 }
 
 const (
@@ -84,7 +85,7 @@ func (t *translator) translate(db reader, frame []byte, batch *pebble.Batch) err
 func (t *translator) record(raw *record.Raw, b []byte) error {
 	switch raw.Kind {
 	case record.KindBody:
-		t.bodies = append(t.bodies, body{record: b, size: raw.Size})
+		t.bodies = append(t.bodies, body{record: b, size: raw.Size, expires: raw.Expires})
 		t.inForce = int32(len(t.bodies) - 1)
 		return nil
 	case record.KindUse:
@@ -97,6 +98,8 @@ func (t *translator) record(raw *record.Raw, b []byte) error {
 		return t.queue(raw)
 	case record.KindReceived, record.KindCompleted:
 		return t.receive(raw)
+	case record.KindExpired:
+		return t.expire(b)
 	default:
 		return t.plain(raw, b)
 	}
@@ -177,11 +180,11 @@ func (t *translator) queue(raw *record.Raw) error {
 	case record.KindQueued:
 		return t.enqueue(s, raw)
 	case record.KindSent:
-		fits = s.sent(raw.Seq, raw.ID)
+		fits = s.sent(raw.Seq, raw.ID, raw.Size)
 	case record.KindReleased:
 		fits = s.release(raw.Seq)
 	default:
-		return t.finish(s, raw.Seq)
+		return t.finish(s, raw.Seq, raw.Size)
 	}
 	if !fits {
 		t.fault(raw)
@@ -213,7 +216,7 @@ func (t *translator) enqueue(s *session, raw *record.Raw) error {
 	}
 	s.items = append(s.items, it)
 	if raw.ID != 0 {
-		s.sent(raw.Seq, raw.ID)
+		s.sent(raw.Seq, raw.ID, 0)
 	}
 	return nil
 }
@@ -226,7 +229,7 @@ func (s *session) last() uint64 {
 	return s.known
 }
 
-func (t *translator) finish(s *session, seq uint64) error {
+func (t *translator) finish(s *session, seq uint64, size int) error {
 	it := s.item(seq)
 	if it != nil && !it.dead {
 		it.dead = true
@@ -239,6 +242,9 @@ func (t *translator) finish(s *session, seq uint64) error {
 	}
 	if it != nil && seq != s.unsent {
 		return nil // it came and went in this frame, so that nobody will look for it
+	}
+	if it == nil && seq >= s.unsent {
+		s.left.add(1, size)
 	}
 	return t.skip(s, seq)
 }
@@ -277,8 +283,10 @@ func (t *translator) end() error {
 
 func (t *translator) write(s *session) error {
 	s.touched = false
-	before := s.idle()
-	defer func() { t.backlogs += btoi(before) - btoi(s.idle()) }()
+	defer func() {
+		t.backlogs += btoi(!s.idle()) - btoi(s.counts)
+		s.counts, s.expired = !s.idle(), s.expired[:0]
+	}()
 	for _, id := range s.received {
 		if err := t.set(receivedKey(t.key[:0], s.prefix, id), nil); err != nil {
 			return err
@@ -314,7 +322,7 @@ func (t *translator) place(s *session) error {
 	}
 	t.key = tagged(t.key[:0], s.prefix, tagPosition)
 	if s.idle() {
-		s.sum = total{}
+		s.sum, s.left = total{}, total{}
 		if !s.placed {
 			return nil
 		}
@@ -343,6 +351,7 @@ func (t *translator) append(s *session) error {
 // the next one begins.
 func (t *translator) chunk(s *session, from int) (int, error) {
 	c := chunk{}
+	life := life{}
 	v := t.value[:0]
 	bodies, before, sum, i := 0, uint64(0), s.sum, from
 	const room = 2 * binary.MaxVarintLen64 // for the sum, which comes last and stands first
@@ -355,12 +364,14 @@ func (t *translator) chunk(s *session, from int) (int, error) {
 		v = binary.AppendUvarint(v, it.seq-before)
 		v = append(v, it.rest...)
 		before, c.last = it.seq, it.seq
-		sum.messages++
 		if it.body < 0 {
+			s.join(&sum, it.seq, 0)
+			life.item(it.seq, 0)
 			continue
 		}
 		b := &t.bodies[it.body]
-		sum.bytes += uint64(b.size)
+		s.join(&sum, it.seq, b.size)
+		life.item(it.seq, b.expires)
 		if b.users <= inlineUsers || len(b.record) <= inlineSize {
 			v = binary.AppendUvarint(v, uint64(len(b.record)))
 			v = append(v, b.record...)
@@ -375,6 +386,8 @@ func (t *translator) chunk(s *session, from int) (int, error) {
 	if sum.messages == s.sum.messages {
 		return i, nil
 	}
+	c.expires = life.end
+	run := record.Run{First: life.first, Last: c.last, Messages: int(sum.messages - s.sum.messages), Bytes: int(sum.bytes - s.sum.bytes)}
 	s.sum = sum
 	c.refers = bodies > 0
 	if bodies > 1 {
@@ -384,7 +397,18 @@ func (t *translator) chunk(s *session, from int) (int, error) {
 	head := sum.append(make([]byte, 0, room))
 	start := room - len(head)
 	copy(v[start:], head)
-	return i, t.set(chunkKey(t.key[:0], s.prefix, c.last, c.refers), v[start:])
+	if err := t.set(chunkKey(t.key[:0], s.prefix, c), v[start:]); err != nil {
+		return 0, err
+	}
+	return i, t.expireBy(s, c, run)
+}
+
+// join counts an item among those on disk.
+func (s *session) join(sum *total, seq uint64, size int) {
+	sum.add(1, size)
+	if seq < s.unsent {
+		s.left.add(1, size)
+	}
 }
 
 func (s *session) add(c chunk) {
