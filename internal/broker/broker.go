@@ -194,7 +194,7 @@ type Broker struct {
 	groupsMu sync.Mutex // guards groups
 	groups   map[route.Group]*group
 
-	queuedBytes atomic.Int64 // of all sessions, as of the end of each tick
+	queuedBytes atomic.Int64 // of all sessions, exact at the end of each tick
 	behind      atomic.Bool  // the store has no room for more, and has said so
 
 	sys  sys

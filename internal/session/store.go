@@ -103,7 +103,7 @@ func (s *Session) Loaded(w *Work, connection uint32, items []Item) {
 	s.Drain(w)
 }
 
-// First is the first queued message, its Seq alone if only the store has it;
+// First is the first queued message of QoS 1 or 2, its Seq alone if only the store has it;
 // false if none is queued.
 func (s *Session) First() (seq uint64, m *message.Message, ok bool) {
 	switch o := s.out; {
