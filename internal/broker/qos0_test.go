@@ -110,7 +110,9 @@ func TestAbsentSessionsStayWithinTheBoundOfAllQueues(t *testing.T) {
 // A client that reads nothing has its QoS 0 messages wait up to the bounds of its
 // queue. Retained messages go on behind them.
 func TestASlowClientGetsTheNewestOfQoS0(t *testing.T) {
-	b, stop := waiting0(func(l *Limits) { l.QueueMessages, l.QueueBytes, l.QueuedBytes, l.RetainedMessages, l.RetainedBytes = 300, 1<<20, 1<<20, 600, 1<<20 })
+	b, stop := waiting0(func(l *Limits) {
+		l.QueueMessages, l.QueueBytes, l.QueuedBytes, l.RetainedMessages, l.RetainedBytes = 300, 1<<20, 1<<20, 600, 1<<20
+	})
 	defer stop()
 	pub, c := join(b, "pub")
 	inTick(b, func(tick *Tick) {
@@ -174,6 +176,34 @@ func TestASlowClientGetsTheNewestOfQoS0(t *testing.T) {
 	}
 	if n := b.Stats().PublishSent[0].Load(); n != uint64(len(got)+retained) {
 		t.Errorf("%d counted as sent, want %d", n, len(got)+retained)
+	}
+}
+
+// A session that has ended holds nothing, though the tick that published to it
+// remembers its client until the topic comes again.
+func TestAnEndedSessionHoldsNoMessages(t *testing.T) {
+	b, stop := waiting0(nil)
+	defer stop()
+	away := absentees(t, b, 1, "a")[0]
+	pub, c := join(b, "pub")
+	tick := b.NewTick()
+	tick.Begin()
+	say(t, b, tick, c, pub, 0, make([]byte, 100))
+	say(t, b, tick, c, pub, 1, make([]byte, 100))
+	tick.End()
+	if n, _ := away.session.Queued(); n != 2 {
+		t.Fatalf("%d messages wait, want 2", n)
+	}
+	l := newLink(away.ID, packet.V5)
+	inTick(b, func(t *Tick) {
+		b.Admit(0)
+		b.Connect(t, l, &Connect{Info: &l.info, CleanStart: true, Terms: session.Terms{Version: packet.V5}})
+	})
+	if p := tick.plans["a"]; len(p.targets) != 1 || p.targets[0].client != away {
+		t.Fatal("the tick has forgotten the client: the test has tested something else")
+	}
+	if n, _ := away.session.Queued(); n != 0 || b.queuedBytes.Load() != 0 {
+		t.Errorf("%d messages still wait, %d bytes are counted", n, b.queuedBytes.Load())
 	}
 }
 
