@@ -107,6 +107,31 @@ func TestAbsentSessionsStayWithinTheBoundOfAllQueues(t *testing.T) {
 	}
 }
 
+// Ticks of several loops go on at a time: each soon knows what the others have
+// queued.
+func TestTicksShareTheBoundOfAllQueues(t *testing.T) {
+	const most = 1 << 20
+	b, stop := waiting0(func(l *Limits) { l.QueuedBytes, l.QueueMessages, l.QueueBytes = most, 100_000, 64<<20 })
+	defer stop()
+	absentees(t, b, 100, "a")
+	pub, c := join(b, "pub")
+	ticks := []*Tick{b.NewTick(), b.NewTick(), b.NewTick()}
+	for _, tick := range ticks {
+		tick.Begin()
+	}
+	for range 100 {
+		for _, tick := range ticks {
+			say(t, b, tick, c, pub, 0, make([]byte, 100))
+		}
+	}
+	for _, tick := range ticks {
+		tick.End()
+	}
+	if _, bytes := b.Waiting(); bytes < most || bytes > most+len(ticks)*(maxUncounted+1000) {
+		t.Errorf("%d bytes wait, the bound is %d", bytes, most)
+	}
+}
+
 // A client that reads nothing has its QoS 0 messages wait up to the bounds of its
 // queue. Retained messages go on behind them.
 func TestASlowClientGetsTheNewestOfQoS0(t *testing.T) {

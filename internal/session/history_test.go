@@ -367,6 +367,9 @@ func (h *history) check(t *rapid.T) {
 		}
 		ids[it.ID] = true
 	}
+	if wrong := h.session.Miscounted(); wrong != "" {
+		t.Fatal(wrong)
+	}
 	n, open := 0, map[uint16]bool{}
 	for id := range h.session.Open {
 		n, open[id] = n+1, true

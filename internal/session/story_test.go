@@ -129,6 +129,8 @@ func (s *story) step(a *args) {
 		s.subscriptions(a)
 	case "state":
 		s.state()
+	case "memory": // as it is
+		s.tell("keeps memory: %v", !s.session.Idle())
 	case "trim":
 		s.session.Trim()
 		s.tell("keeps memory: %v", !s.session.Idle())
