@@ -361,7 +361,7 @@ func brokerLimits(l *config.Limits) broker.Limits {
 	return broker.Limits{
 		Limits: session.Limits{
 			ReceiveMaximum: uint16(l.ReceiveMaximum), TopicAliasMaximum: uint16(max(l.TopicAliasMaximum, 0)), InFlight: uint16(l.InFlight),
-			QueueMessages: l.QueueMessages, QueueBytes: int(l.QueueBytes), PendingBytes: int(l.PendingBytes),
+			QueueMessages: l.QueueMessages, QueueBytes: int(l.QueueBytes), QueueQoS0: l.QueueQoS0, PendingBytes: int(l.PendingBytes),
 			HeadMessages: headMessages, HeadBytes: headBytes,
 		},
 		TopicLevels: l.TopicLevels, Subscriptions: l.Subscriptions, WildcardSubscriptions: l.WildcardSubscriptions,

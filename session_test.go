@@ -68,6 +68,39 @@ func TestQueueIsBounded(t *testing.T) {
 	})
 }
 
+func TestQoS0WaitsWhereItMay(t *testing.T) {
+	everywhere(t, func(t *testing.T, transport string) {
+		s := serve(t, transport, fantail.Config{Limits: fantail.Limits{QueueMessages: 3, QueueQoS0: true}}, nil)
+		s.device(t, "sub", lasting).to("a", 1).lose()
+		pub := s.device(t, "pub", nil)
+		for i := range 5 {
+			pub.publish(packet.Publish{Topic: []byte("a"), Payload: []byte(fmt.Sprint(i))})
+		}
+		for _, text := range []string{"5", "6"} {
+			if code := pub.say("a", text); code != packet.Success {
+				t.Errorf("PUBACK: %v", code)
+			}
+		}
+		s.reaches(t, `messages_dropped_total{reason="queue_full_qos0"}`, 4)
+		if n := s.figure(t, "queue_messages"); n != 3 {
+			t.Errorf("%v messages wait, want 3", n)
+		}
+		sub, _ := s.connect(t, "sub", lasting)
+		came := map[string]bool{}
+		for range 3 { // in any order: they are of two QoS
+			p := sub.take()
+			came[string(p.Payload)] = p.QoS == 0
+		}
+		if len(came) != 3 || !came["4"] || came["5"] || came["6"] {
+			t.Errorf("came %v, true at QoS 0", came)
+		}
+		sub.quiet()
+		if n := s.figure(t, `messages_dropped_total{reason="offline"}`); n != 0 {
+			t.Errorf("%v were dropped because the client was away", n)
+		}
+	})
+}
+
 func TestSessionExpires(t *testing.T) {
 	atOnce(t, func(t *testing.T, transport string) {
 		s := serve(t, transport, fantail.Config{}, nil)

@@ -1,5 +1,7 @@
 package message
 
+import "unsafe"
+
 // Draft is a message that has just come in. Its slices alias the buffer that
 // it was read into, so it lives for one tick; whoever needs it longer takes
 // [Draft.Keep], the one copy that all its subscribers share.
@@ -24,6 +26,11 @@ func (d *Draft) Keep() *Message {
 		d.kept = d.copy()
 	}
 	return d.kept
+}
+
+// Size is what the draft will count for against limits, in bytes, if it is kept.
+func (d *Draft) Size() int {
+	return len(d.Name) + len(d.Payload) + len(d.Forward) + int(unsafe.Sizeof(Message{}))
 }
 
 func (d *Draft) copy() *Message {

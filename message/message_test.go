@@ -135,4 +135,7 @@ func TestSizeCountsWhatIsHeld(t *testing.T) {
 	if got := m.Size(); got != empty+117 {
 		t.Errorf("%d bytes, want %d", got, empty+117)
 	}
+	if d := draft(); d.Size() != d.Keep().Size() {
+		t.Errorf("a draft of %d bytes is a message of %d", d.Size(), d.Keep().Size())
+	}
 }

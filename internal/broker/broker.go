@@ -203,7 +203,7 @@ type Broker struct {
 
 	sweeper sweeper
 
-	queuedBytes atomic.Int64 // of all sessions, as of the end of each tick
+	queuedBytes atomic.Int64 // of all sessions, exact at the end of each tick
 	behind      atomic.Bool  // the store has no room for more, and has said so
 
 	sys  sys

@@ -161,6 +161,18 @@ func (t *Tick) put(c *Client) {
 func (t *Tick) count(c *Client, bytes int) {
 	t.queued += int64(bytes - c.counted)
 	c.counted = bytes
+	if t.queued > maxUncounted || t.queued < -maxUncounted {
+		t.addQueued()
+	}
+	t.work.Full = t.b.queuedBytes.Load()+t.queued >= t.most
+}
+
+// addQueued adds what the tick has counted to the bytes of all queues.
+func (t *Tick) addQueued() {
+	if t.queued != 0 {
+		t.b.queuedBytes.Add(t.queued)
+		t.queued = 0
+	}
 }
 
 // logChanges appends the changes of a step to the log. The caller holds c.mu.

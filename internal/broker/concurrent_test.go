@@ -125,7 +125,7 @@ func TestManyLoopsAgree(t *testing.T) {
 	for name, log := range logs() {
 		t.Run(name, func(t *testing.T) {
 			log := log()
-			h, stop := newHistory(log, func(o *Options) { o.Limits.ReceiveMaximum = 1000 })
+			h, stop := newHistory(log, func(o *Options) { o.Limits.ReceiveMaximum, o.Limits.QueueQoS0 = 1000, true })
 			defer stop()
 			quit := make(chan struct{})
 			var loops, beside sync.WaitGroup

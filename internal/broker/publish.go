@@ -254,12 +254,17 @@ func (t *Tick) deliver(c *Client, d *message.Draft, to *session.Route) session.O
 		t.stats.PublishSent[min(d.QoS, to.QoS)]++
 	case session.Queued:
 		t.stats.Queued++
+		t.countDrained() // what has made room
 	case session.DroppedOffline:
 		t.stats.Dropped[DropOffline]++
 	case session.DroppedSlow:
 		t.stats.Dropped[DropSlow]++
 	case session.DroppedFull:
 		t.stats.Dropped[DropQueueFull]++
+		t.countDrained()
+	case session.DroppedFull0:
+		t.stats.Dropped[DropQueueFull0]++
+		t.countDrained()
 	case session.DroppedTooLarge:
 		t.stats.Dropped[DropTooLarge]++
 	}
@@ -298,13 +303,14 @@ func (b *Broker) Acknowledge(t *Tick, c *Client, link Link, typ packet.Type, a *
 	return err
 }
 
-// countDrained counts what a drain has sent and dropped.
+// countDrained counts what a step has sent of a queue, and dropped of it.
 func (t *Tick) countDrained() {
 	for qos, n := range t.work.Drained {
 		t.stats.PublishSent[qos] += uint64(n)
 	}
+	t.stats.Dropped[DropQueueFull0] += uint64(t.work.Evicted)
 	t.stats.Dropped[DropExpired] += uint64(t.work.Expired)
 	t.stats.Dropped[DropTooLarge] += uint64(t.work.TooLarge)
 	t.stats.Dropped[DropLost] += uint64(t.work.Lost)
-	t.work.Drained, t.work.Expired, t.work.TooLarge, t.work.Lost = [3]int{}, 0, 0, 0
+	t.work.Drained, t.work.Evicted, t.work.Expired, t.work.TooLarge, t.work.Lost = [3]int{}, 0, 0, 0, 0
 }

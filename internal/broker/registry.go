@@ -295,6 +295,7 @@ func (b *Broker) endRecorded(t *Tick, c *Client, left *leaving, durable bool) {
 		t.log(record.AppendSessionEnded(t.records[:0], c.ID))
 	}
 	t.count(c, 0)
+	c.session = session.Session{} // a plan may remember c until its topic comes again
 	c.gone, left.ended = true, true
 	b.stats.Sessions.Add(-1)
 	b.table.remove(c)

@@ -138,11 +138,12 @@ func (b *Broker) resumeWalks(t *Tick, c *Client, link Link) {
 	for {
 		c.mu.Lock()
 		queued, bytes := c.session.Queued()
-		if c.link != link || len(c.walks) == 0 || c.blocked || queued >= walkMessages || bytes >= walkPending {
+		queued0, bytes0 := c.session.Queued0()
+		if c.link != link || len(c.walks) == 0 || c.blocked || queued-queued0 >= walkMessages || bytes-bytes0 >= walkPending {
 			c.mu.Unlock()
 			return // Writable or an acknowledgement will come
 		}
-		if len(c.out) >= walkPending {
+		if len(c.out) >= walkPending || queued0 > 0 { // they leave with the pending bytes
 			c.mu.Unlock()
 			link.Again()
 			return

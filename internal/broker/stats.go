@@ -13,7 +13,8 @@ type Drop int
 const (
 	DropOffline         Drop = iota // QoS 0, and the client is away
 	DropSlow                        // QoS 0, and the client does not keep up
-	DropQueueFull                   // the session's queue is full, or all of them together
+	DropQueueFull                   // QoS 1 or 2, and the session's queue is full, or all of them together
+	DropQueueFull0                  // QoS 0, and the same: the newest had no room, or the oldest made some
 	DropTooLarge                    // for the client's Maximum Packet Size
 	DropExpired                     // its expiry interval passed in a queue
 	DropNotAuthorized               // the publisher may not
@@ -36,7 +37,7 @@ func Drops() []Drop {
 
 func (d Drop) String() string {
 	return [...]string{
-		"offline", "slow_client", "queue_full", "packet_too_large", "expired", "not_authorized", "retained_full",
+		"offline", "slow_client", "queue_full", "queue_full_qos0", "packet_too_large", "expired", "not_authorized", "retained_full",
 		"retained_expired", "slow_subscriber_inside", "store_failing", "unreadable",
 	}[d]
 }

@@ -22,7 +22,8 @@ type Tick struct {
 	spare   [][]byte
 	records []byte // for encoding
 	logged  int    // batches of records appended in this tick
-	queued  int64  // bytes that joined queues in this tick, less those that left
+	queued  int64  // bytes that joined queues in this tick, less those that left, and were not added yet
+	most    int64  // bytes of all queues
 	held    []held
 	freed   []held // for reuse
 	later   []func(*Tick)
@@ -61,6 +62,8 @@ const (
 	maxPlanned = 1 << 17 // targets of all plans: about 8 MiB
 	maxSpare   = 64
 	spareSize  = 64 << 10 // a larger buffer is not kept
+
+	maxUncounted = 64 << 10 // bytes that joined queues, of which other ticks do not know
 )
 
 // NewTick makes a tick for a goroutine that will use it again and again.
@@ -77,7 +80,8 @@ func (t *Tick) Begin() {
 		t.work.Now = t.now
 		l := t.b.limits.Load()
 		t.work.Limits = &l.Limits
-		t.work.Full = t.b.queuedBytes.Load() >= l.QueuedBytes
+		t.most = l.QueuedBytes
+		t.work.Full = t.b.queuedBytes.Load() >= t.most
 	}
 }
 
@@ -110,10 +114,7 @@ func (t *Tick) End() {
 		t.dirty[i] = nil
 	}
 	t.dirty = t.dirty[:0]
-	if t.queued != 0 {
-		t.b.queuedBytes.Add(t.queued)
-		t.queued = 0
-	}
+	t.addQueued()
 	t.b.stats.add(&t.stats)
 	t.b.stats.Ticks.Add(1)
 	t.now, t.logged = 0, 0

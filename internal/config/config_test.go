@@ -84,6 +84,7 @@ limits:
   connect_timeout: 1m30s
   topic_alias_maximum: 0
   queue_bytes: 1024
+  queue_qos0: true
 shared: hash_topic
 log: {level: debug, format: json}
 sys_interval: 0
@@ -108,6 +109,7 @@ sys_interval: 0
 	want.Limits.ConnectTimeout = 90 * time.Second
 	want.Limits.TopicAliasMaximum = -1
 	want.Limits.QueueBytes = 1024
+	want.Limits.QueueQoS0 = true
 	want.Shared = SharedHashTopic
 	want.Log = Log{Level: LevelDebug, Format: FormatJSON}
 	want.SysInterval = -1

@@ -27,7 +27,8 @@ const (
 	Queued
 	DroppedOffline  // QoS 0, and the client is away
 	DroppedSlow     // QoS 0, and too many bytes wait for the client
-	DroppedFull     // the queue is full
+	DroppedFull     // QoS 1 or 2, and the queue is full
+	DroppedFull0    // QoS 0, and the queue is full
 	DroppedTooLarge // for the client's Maximum Packet Size [MQTT-3.1.2-25]
 )
 
@@ -49,7 +50,7 @@ func (s *Session) Deliver(w *Work, d *message.Draft, to *Route) Outcome {
 		}
 		return s.send(w, d, to, qos)
 	}
-	if w.Full || o.queued()+o.stored >= w.Limits.QueueMessages || o.bytes+o.storedBytes >= w.Limits.QueueBytes {
+	if !s.makeRoom(w, d) {
 		return DroppedFull
 	}
 	it := Item{Message: d.Keep(), IDs: to.IDs, Shared: to.Shared, QoS: qos, Retain: to.Retain, wait: to.Wait}
@@ -68,20 +69,6 @@ func (s *Session) Deliver(w *Work, d *message.Draft, to *Route) Outcome {
 		w.Waits = append(w.Waits, it.Seq)
 	}
 	return Queued
-}
-
-func (s *Session) deliver0(w *Work, d *message.Draft, to *Route) Outcome {
-	if !s.online {
-		return DroppedOffline
-	}
-	if len(w.Out) >= w.Limits.PendingBytes {
-		return DroppedSlow
-	}
-	w.expiry(d.HasExpiry, d.Expiry)
-	if !s.encode(w, d.Topic, 0, to.Retain, to.IDs, 0, false) {
-		return DroppedTooLarge
-	}
-	return Sent
 }
 
 // send puts a message into the window and on the wire.
@@ -163,6 +150,7 @@ func (s *Session) Drain(w *Work) {
 		}
 		s.begin(w, o.pop(), waits)
 	}
+	s.drain0(w)
 	s.ask(w)
 }
 
@@ -400,6 +388,7 @@ func (o *outgoing) push(it Item) {
 	o.queue = append(o.queue, it)
 	o.bytes += it.Message.Size()
 	o.held = it.Seq
+	o.expiring(it.Message)
 }
 
 func (o *outgoing) pop() Item {

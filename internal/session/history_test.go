@@ -26,8 +26,12 @@ func TestHistories(t *testing.T) {
 	short.QueueMessages, short.InFlight = 2, 2
 	light.QueueBytes, light.InFlight = 300, 2
 	all.InFlight, all.PendingBytes, all.QueueMessages = 2, 1, 3
+	patient, both, crowded := slow, all, light
+	patient.QueueQoS0, both.QueueQoS0, crowded.QueueQoS0 = true, true, true
+	crowded.PendingBytes = 40
 	for name, limits := range map[string]session.Limits{
 		"large": large, "narrow window": narrow, "slow client": slow, "short queue": short, "light queue": light, "all small": all,
+		"slow client, QoS 0 waits": patient, "all small, QoS 0 waits": both, "light queue, QoS 0 waits": crowded,
 	} {
 		t.Run(name, func(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) { newHistory(t, limits).run(t) })
@@ -50,6 +54,7 @@ func (h *history) run(t *rapid.T) {
 					h.disconnect(t)
 				}
 			},
+			"fill": func(t *rapid.T) { h.work.Full = rapid.IntRange(0, 3).Draw(t, "no queue may grow") == 0 },
 			"wait": func(t *rapid.T) { h.work.Now += rapid.Int64Range(1, 2500).Draw(t, "ms") },
 			"trim": func(*rapid.T) { h.session.Trim() },
 			"":     h.check,
@@ -63,9 +68,10 @@ func topicOf(payload string) string {
 	return [...]string{"t", "plant/1", "plant/2"}[len(payload)%3]
 }
 
-// fact is what the model knows of a QoS 1 or 2 message that was accepted.
+// fact is what the model knows of a message.
 type fact struct {
-	index   int
+	index   int  // among those of QoS 1 and 2 that were accepted
+	queued  bool // at QoS 0
 	qos     byte
 	expires int64 // 0: never
 	size    int   // of the packet without alias
@@ -87,6 +93,8 @@ type history struct {
 	last       int              // index of the newest message sent on this connection
 	flying     map[uint16]bool  // sent on this connection, not finished
 	dropped    int              // that the session has counted
+	waiting0   []*fact          // QoS 0 messages that were queued, and no newer one was sent
+	missed     int              // QoS 0 messages that were queued, and a newer one was sent
 	smallest   uint32           // of all Maximum Packet Sizes so far
 	messages   int
 	open       map[uint16]bool // incoming QoS 2; true: on this connection
@@ -104,7 +112,7 @@ func (h *history) renew(t *rapid.T) {
 	h.session, h.device, h.ledger = &session.Session{}, device{}, newLedger()
 	h.session.SetLastID(rapid.SampledFrom([]uint16{0, 65_530}).Draw(t, "last id"))
 	h.accepted, h.facts, h.open = nil, map[string]*fact{}, map[uint16]bool{}
-	h.dropped, h.smallest = 0, 0
+	h.dropped, h.missed, h.smallest, h.waiting0 = 0, 0, 0, nil
 	h.work.Out, h.seen = nil, 0
 }
 
@@ -135,6 +143,8 @@ func (h *history) deliverOne(t *rapid.T) {
 	}
 	h.facts[string(d.Payload)] = f
 	queued, bytes := h.session.Queued()
+	queued0, bytes0 := h.session.Queued0() // all of which would make room
+	full := h.work.Full || queued-queued0 >= h.limits.QueueMessages || bytes-bytes0 >= h.limits.QueueBytes
 	pending := len(h.work.Out)
 	h.work.Message(&d, rapid.Bool().Draw(t, "many"))
 	o := h.session.Deliver(&h.work, &d, &to)
@@ -142,15 +152,18 @@ func (h *history) deliverOne(t *rapid.T) {
 	online := h.session.Online()
 	switch o {
 	case session.Sent:
-		right = online
+		right = online && (qos > 0 || queued0 == 0)
 	case session.Queued:
-		right = qos > 0
+		right = qos > 0 || h.limits.QueueQoS0 && (h.session.Outlives() || online)
+		h.joined(t, &d, queued, bytes)
 	case session.DroppedOffline:
-		right = !online && (qos == 0 || !h.session.Durable())
+		right = !online && (qos == 0 || !h.session.Durable()) && !(h.limits.QueueQoS0 && h.session.Outlives())
 	case session.DroppedSlow:
-		right = online && qos == 0 && pending >= h.limits.PendingBytes
+		right = online && qos == 0 && pending >= h.limits.PendingBytes && !h.limits.QueueQoS0
 	case session.DroppedFull:
-		right = qos > 0 && (queued >= h.limits.QueueMessages || bytes >= h.limits.QueueBytes)
+		right = qos > 0 && full
+	case session.DroppedFull0:
+		right = qos == 0 && full
 	case session.DroppedTooLarge:
 		right = online && h.session.MaximumPacket > 0 && p.Size(h.session.Version) > int(h.session.MaximumPacket)
 	}
@@ -159,6 +172,23 @@ func (h *history) deliverOne(t *rapid.T) {
 	}
 	if qos > 0 && (o == session.Sent || o == session.Queued) {
 		h.accepted = append(h.accepted, f)
+	}
+	if qos == 0 && o == session.Queued {
+		f.queued = true
+		h.waiting0 = append(h.waiting0, f)
+	}
+}
+
+// joined checks the bounds after a message has joined those that wait.
+func (h *history) joined(t *rapid.T, d *message.Draft, queued, bytes int) {
+	messages, now := h.session.Queued()
+	switch {
+	case messages > h.limits.QueueMessages && messages > queued:
+		t.Fatalf("%d messages wait, at most %d may", messages, h.limits.QueueMessages)
+	case now-d.Size() >= h.limits.QueueBytes && now > bytes:
+		t.Fatalf("%d bytes wait, %d had room", now, h.limits.QueueBytes)
+	case h.work.Full && now > bytes:
+		t.Fatalf("the queue has grown from %d to %d bytes, and there is no room", bytes, now)
 	}
 }
 
@@ -320,8 +350,11 @@ func (h *history) check(t *rapid.T) {
 		}
 	}
 	h.work.Changes = h.work.Changes[:0]
-	h.dropped += h.work.Expired + h.work.TooLarge
-	h.work.Expired, h.work.TooLarge = 0, 0
+	h.dropped += h.work.Evicted + h.work.Expired + h.work.TooLarge
+	h.work.Evicted, h.work.Expired, h.work.TooLarge = 0, 0, 0
+	if n, _ := h.session.Queued0(); h.missed+len(h.waiting0)-n > h.dropped {
+		t.Fatalf("%d of QoS 0 wait, %d did, and %d were dropped", n, h.missed+len(h.waiting0), h.dropped)
+	}
 	if h.ledger != nil {
 		if err := h.ledger.compare(h.session); err != nil {
 			t.Fatal(err)
@@ -333,6 +366,9 @@ func (h *history) check(t *rapid.T) {
 			t.Fatalf("identifier %d is in use twice", it.ID)
 		}
 		ids[it.ID] = true
+	}
+	if wrong := h.session.Miscounted(); wrong != "" {
+		t.Fatal(wrong)
 	}
 	n, open := 0, map[uint16]bool{}
 	for id := range h.session.Open {
@@ -363,10 +399,32 @@ func (h *history) look(t *rapid.T) {
 		}
 		if p.QoS > 0 {
 			h.lookAt(t, &p, f)
+		} else {
+			h.lookAt0(t, &p, f)
 		}
 		f.sent, f.on = f.sent+1, h.connection
 	}
 	h.seen = len(h.work.Out)
+}
+
+// lookAt0 checks a QoS 0 message that has just been sent: those that waited before
+// it were dropped, since none of them may come behind it.
+func (h *history) lookAt0(t *rapid.T, p *packet.Publish, f *fact) {
+	if f.sent > 0 || p.Dup {
+		t.Fatalf("%q: dup %v, sent %d times before, at QoS 0", p.Payload, p.Dup, f.sent)
+	}
+	if !f.queued {
+		return
+	}
+	i := slices.Index(h.waiting0, f)
+	if i < 0 {
+		t.Fatalf("%q comes behind a newer one", p.Payload)
+	}
+	if f.expires > 0 && h.work.Now >= f.expires {
+		t.Fatalf("%q had expired", p.Payload)
+	}
+	h.missed += i
+	h.waiting0 = h.waiting0[i+1:]
 }
 
 // lookAt checks a QoS 1 or 2 message that has just been sent.
@@ -390,13 +448,20 @@ func (h *history) lookAt(t *rapid.T, p *packet.Publish, f *fact) {
 	}
 }
 
-// settle lets everything arrive and be acknowledged, without Writable, and
-// checks that nothing is lost.
+// settle lets everything arrive and be acknowledged, and checks that nothing is
+// lost. Writable comes for QoS 0 only, which no acknowledgement sends.
 func (h *history) settle(t *rapid.T) {
 	if !h.session.Online() {
 		h.begin(t, session.Terms{Version: packet.V311, Expiry: 60})
 	}
-	for len(h.work.Out) > 0 || len(h.device.owes) > 0 {
+	waits0 := func() bool {
+		n, _ := h.session.Queued0()
+		return n > 0
+	}
+	for len(h.work.Out) > 0 || len(h.device.owes) > 0 || waits0() {
+		if len(h.work.Out) == 0 && waits0() {
+			h.session.Drain(&h.work)
+		}
 		h.check(t)
 		if err := h.device.read(h.work.Out); err != nil {
 			t.Fatal(err)
@@ -422,7 +487,7 @@ func (h *history) arrived(t *rapid.T) {
 			t.Fatalf("%q arrived %d times, QoS %d, dup %v", r.payload, times[f], f.qos, r.dup)
 		}
 	}
-	lost := 0
+	lost := h.missed + len(h.waiting0)
 	for _, f := range h.accepted {
 		if times[f] > 0 {
 			continue

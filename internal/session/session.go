@@ -8,6 +8,9 @@
 // it holds what waits for room, or for the client to come back. A step that
 // frees room drains the queue into it.
 //
+// QoS 0 messages wait beside them, where [Limits.QueueQoS0] lets them, and only
+// in memory. They are the first to go when the session has no room for more.
+//
 // A session that ends with its connection never sends anything twice, so its
 // window remembers packet identifiers only, not messages.
 //
@@ -33,9 +36,10 @@ type Limits struct {
 	InFlight          uint16 // unfinished outgoing messages
 	QueueMessages     int
 	QueueBytes        int
-	PendingBytes      int // encoded bytes that wait for a slow client
-	HeadMessages      int // of a queue that are in memory, if a store has it
-	HeadBytes         int // of the same
+	QueueQoS0         bool // messages of QoS 0 may wait
+	PendingBytes      int  // encoded bytes that wait for a slow client
+	HeadMessages      int  // of a queue that are in memory, if a store has it
+	HeadBytes         int  // of the same
 }
 
 // Terms are what a connection agreed on.
@@ -80,6 +84,9 @@ type outgoing struct {
 	head    int
 	bytes   int // of the queued messages
 	aliases map[string]uint16
+	lossy   *lossy // nil: no QoS 0 message waits
+	expires int64  // no message in queue and lossy expires before; 0: none does
+	looked  int64  // when expired ones were last looked for
 
 	// stored messages are queued behind those of queue; only the store has them.
 	stored      int
@@ -159,7 +166,7 @@ func (s *Session) End(w *Work) {
 
 // Trim gives back memory that an idle session does not need.
 func (s *Session) Trim() {
-	if o := s.out; o != nil && len(o.window) == 0 && o.queued()+o.stored == 0 && o.aliases == nil {
+	if o := s.out; o != nil && len(o.window) == 0 && o.queued()+o.stored == 0 && o.lossy == nil && o.aliases == nil {
 		s.out = nil
 	}
 	if in := s.inbox; in != nil && len(in.open) == 0 && in.aliases == nil {
@@ -172,7 +179,7 @@ func (s *Session) Queued() (messages, bytes int) {
 	if s.out == nil {
 		return 0, 0
 	}
-	return s.out.queued() + s.out.stored, s.out.bytes + s.out.storedBytes
+	return s.out.waits()
 }
 
 // InFlight is how many outgoing messages are unfinished.

@@ -120,8 +120,8 @@ func (s *Session) Expire(w *Work, r Run) bool {
 	return true
 }
 
-// First is the first queued message, its Seq alone if only the store has it;
-// false if none is queued.
+// First is the first queued message of QoS 1 or 2, its Seq alone if only the store
+// has it; false if none is queued.
 func (s *Session) First() (seq uint64, m *message.Message, ok bool) {
 	switch o := s.out; {
 	case o == nil || o.queued()+o.stored == 0:

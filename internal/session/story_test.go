@@ -113,6 +113,10 @@ func (s *story) step(a *args) {
 			}
 		}
 		s.work.Changes = nil
+	case "no-room": // in the queues of all sessions together
+		s.work.Full = true
+	case "room":
+		s.work.Full = false
 	case "full": // the client stops to read
 		s.full = true
 	case "flush": // the client has read everything
@@ -127,6 +131,8 @@ func (s *story) step(a *args) {
 		s.subscriptions(a)
 	case "state":
 		s.state()
+	case "memory": // as it is
+		s.tell("keeps memory: %v", !s.session.Idle())
 	case "trim":
 		s.session.Trim()
 		s.tell("keeps memory: %v", !s.session.Idle())
@@ -151,6 +157,9 @@ func (s *story) finish() {
 		s.store(&c)
 	}
 	s.work.Changes = nil
+	if n := s.work.Evicted; n > 0 {
+		s.tell("made room: %d", n)
+	}
 	if n := s.work.Expired; n > 0 {
 		s.tell("expired: %d", n)
 	}
@@ -160,7 +169,7 @@ func (s *story) finish() {
 	if n := s.work.Lost; n > 0 {
 		s.tell("lost: %d", n)
 	}
-	s.work.Expired, s.work.TooLarge, s.work.Lost = 0, 0, 0
+	s.work.Evicted, s.work.Expired, s.work.TooLarge, s.work.Lost = 0, 0, 0, 0
 	if from := s.work.Load; from > 0 {
 		s.tell("load from #%d", from)
 		s.asked, s.by, s.work.Load = from, s.session.Connection(), 0
@@ -247,6 +256,14 @@ func (s *story) setLimits(a *args) {
 	l.QueueBytes = a.num("queue-bytes", l.QueueBytes)
 	l.PendingBytes = a.num("pending-bytes", l.PendingBytes)
 	l.HeadMessages = a.num("head", l.HeadMessages)
+	l.QueueQoS0 = a.num("queue-qos0", btoi(l.QueueQoS0)) > 0
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func (s *story) deliver(a *args) {
@@ -376,6 +393,9 @@ func (s *story) state() {
 		s.tell("open: %d", len(open))
 	} else if len(open) > 0 {
 		s.tell("open: %v", open)
+	}
+	if n, _ := s.session.Queued0(); n > 0 {
+		s.tell("%d of QoS 0", n)
 	}
 	if n, _ := s.session.Queued(); n > 0 {
 		s.tell("%d in flight, %d queued", s.session.InFlight(), n)

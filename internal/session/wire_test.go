@@ -118,7 +118,8 @@ func changeText(c session.Change) string {
 
 func outcomeText(o session.Outcome) string {
 	names := [...]string{
-		"sent", "queued", "dropped: the client is away", "dropped: the client is slow", "dropped: the queue is full", "dropped: too large",
+		"sent", "queued", "dropped: the client is away", "dropped: the client is slow", "dropped: the queue is full",
+		"dropped: the queue is full, and this is QoS 0", "dropped: too large",
 	}
 	if int(o) < len(names) {
 		return names[o]

@@ -29,6 +29,7 @@ type Work struct {
 	Load uint64
 
 	Drained  [3]int // messages sent by Drain for the first time, by QoS
+	Evicted  int    // QoS 0 messages dropped to make room for newer ones
 	Expired  int    // messages dropped because their expiry interval had passed
 	TooLarge int    // messages dropped for the client's Maximum Packet Size
 	Lost     int    // messages that the store has not any more
