@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"go.uber.org/goleak"
 
@@ -77,8 +79,8 @@ func (l *link) frames() (list []packet.Frame) {
 
 // ledger is a log that says when its records are safe.
 type ledger struct {
-	slow   bool   // records are safe once commit says so
-	before []byte // records of an earlier process
+	slow   bool     // records are safe once commit says so
+	before [][]byte // what was safe of earlier processes, each as a frame
 
 	mu      sync.Mutex // guards the rest
 	frame   record.Frame
@@ -160,7 +162,12 @@ func (l *ledger) replay() (*record.State, error) {
 // state is what the records up to a byte add up to. The caller holds l.mu.
 func (l *ledger) state(end int) (*record.State, error) {
 	s := &record.State{}
-	return s, errors.Join(s.Apply(l.before), s.Apply(l.frame.Bytes()[:end]))
+	for _, f := range l.before {
+		if err := s.Apply(f); err != nil {
+			return s, err
+		}
+	}
+	return s, s.Apply(l.frame.Bytes()[:end])
 }
 
 // logs are the kinds of logs that a broker has to work with.
@@ -183,6 +190,24 @@ func ledgerOf(l Log) *ledger {
 
 // archive is a ledger that is a store as well.
 type archive struct{ *ledger }
+
+// crashed is what a crash leaves of the archive: what is safe.
+func (a archive) crashed() archive {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	before := append(slices.Clone(a.before), slices.Clone(a.frame.Bytes()[:a.safe]))
+	return archive{&ledger{slow: true, before: before}}
+}
+
+// settle makes all safe, and what comes of that.
+func (a archive) settle() {
+	for synctest.Wait(); a.commit(); synctest.Wait() {
+		continue
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.safe = a.frame.Len()
+}
 
 func (a archive) Load(client string, from uint64, size int, done func([]record.Queued, error)) {
 	load := func(err error) {

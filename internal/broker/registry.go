@@ -202,8 +202,14 @@ func (b *Broker) Disconnect(t *Tick, c *Client, link Link, e Ending) (pending []
 // away arms an absent client's expiry and will delay. It returns the will if
 // it is due now. The caller holds c.mu.
 func (b *Broker) away(t *Tick, c *Client) (due *message.Message) {
-	t.log(record.AppendSessionClosed(t.records[:0], c.ID, t.now, c.session.Expiry))
+	t.closed(c, t.now)
 	return b.absent(t, c, t.now, 0)
+}
+
+// closed records that a client went at unix milliseconds, and what may have
+// reached it without anybody's knowing. The caller holds c.mu.
+func (t *Tick) closed(c *Client, at int64) {
+	t.log(record.AppendSessionClosed(t.records[:0], c.ID, at, c.session.Expiry, c.session.Doubt()))
 }
 
 // absent arms what is due to a client that went at unix milliseconds, and whose

@@ -140,6 +140,15 @@ func (s *Session) forget(w *Work, end uint64) {
 	}
 }
 
+// Doubt is up to where QoS 1 messages that were never sent, as far as this
+// process knows, may have been sent by an earlier one; 0 if no such message waits.
+func (s *Session) Doubt() uint64 {
+	if first, _, ok := s.First(); !ok || first > s.maybe {
+		return 0
+	}
+	return s.maybe
+}
+
 // Unacked is a message that an earlier process has sent and that is not finished.
 type Unacked struct {
 	Seq      uint64
@@ -157,9 +166,9 @@ type Stored struct {
 	Last          uint64 // the last message
 	Messages      int    // from Unsent on
 	Bytes         int    // of those
-	// Unknown says that the client was connected when the process ended: QoS 1
-	// messages from Unsent on may have reached it.
-	Unknown bool
+	// Doubt is up to where QoS 1 messages from Unsent on may have reached the
+	// client: to Last, if it was connected when the process ended.
+	Doubt uint64
 }
 
 // Restore makes a new session what an earlier process left.
@@ -172,9 +181,7 @@ func (s *Session) Restore(from *Stored) {
 		s.incoming().take(id)
 	}
 	s.inbox.reconnect()
-	if from.Unknown {
-		s.maybe = from.Last
-	}
+	s.maybe = min(from.Doubt, from.Last) // seqs begin anew where none was left
 	if len(from.Window) == 0 && from.Messages == 0 {
 		return
 	}
