@@ -19,9 +19,15 @@ type life struct {
 	stop func()
 }
 
+// roomy has room for some messages, of which the store hands out one at a time.
+func roomy(o *Options) {
+	o.Limits.QueueMessages, o.Limits.QueueBytes, o.Limits.QueuedBytes = 100, 1<<20, 1<<20
+	o.Limits.HeadBytes = 1
+}
+
 func live(t *testing.T) *life {
 	l := &life{T: t, log: archive{&ledger{slow: true}}}
-	l.b, l.stop = newBroker(l.log, nil)
+	l.b, l.stop = newBroker(l.log, roomy)
 	return l
 }
 
@@ -30,7 +36,7 @@ func (l *life) crash() {
 	l.Helper()
 	l.stop()
 	l.log = l.log.crashed()
-	l.b, l.stop = newBroker(l.log, nil)
+	l.b, l.stop = newBroker(l.log, roomy)
 	if err := l.b.Restore(l.log.recover); err != nil {
 		l.Fatal(err)
 	}
@@ -46,15 +52,7 @@ type peer struct {
 }
 
 func (l *life) connect(id string, change func(*Connect)) *peer {
-	p := &peer{l: l, link: newLink(id, packet.V5)}
-	r := &Connect{Info: &p.link.info, Terms: session.Terms{Version: packet.V5, Expiry: 3}}
-	if change != nil {
-		change(r)
-	}
-	l.b.do(func(t *Tick) {
-		l.b.Admit(0)
-		p.c = l.b.Connect(t, p.link, r)
-	})
+	p := l.open(id, change)
 	l.log.settle()
 	return p
 }
@@ -78,11 +76,13 @@ func (p *peer) subscribe(filter string, qos byte) *peer {
 	return p
 }
 
-func (p *peer) publish(qos byte, payloads ...string) {
+func (p *peer) publish(qos byte, payloads ...string) { p.say("t", qos, payloads...) }
+
+func (p *peer) say(topic string, qos byte, payloads ...string) {
 	for _, text := range payloads {
 		p.id++
 		p.tick(func(t *Tick) error {
-			err := p.l.b.Publish(t, p.c, p.link, &packet.Publish{Topic: []byte("t"), QoS: qos, ID: p.id, Payload: []byte(text)})
+			err := p.l.b.Publish(t, p.c, p.link, &packet.Publish{Topic: []byte(topic), QoS: qos, ID: p.id, Payload: []byte(text)})
 			if qos == 2 {
 				err = p.l.b.Acknowledge(t, p.c, p.link, packet.PUBREL, &packet.Ack{ID: p.id})
 			}
@@ -92,17 +92,23 @@ func (p *peer) publish(qos byte, payloads ...string) {
 }
 
 func (p *peer) leave(e Ending) {
-	p.tick(func(t *Tick) error {
-		p.l.b.Disconnect(t, p.c, p.link, e)
-		return nil
-	})
+	p.quit(e)
+	p.l.log.settle()
 }
 
-// got are the messages that have come, each with a * if it has DUP; with ack
-// they are acknowledged, and so is what comes then.
-func (p *peer) got(ack bool) (list []string) {
+// sent are the messages that have come so far, each with a * if it has DUP.
+func (p *peer) sent() []string { return p.take(false) }
+
+// got are those that come in the end; with ack they are acknowledged, and so is
+// what comes then.
+func (p *peer) got(ack bool) []string {
 	p.l.Helper()
 	p.l.log.settle()
+	return p.take(ack)
+}
+
+func (p *peer) take(ack bool) (list []string) {
+	p.l.Helper()
 	frames := p.link.frames()
 	for i := 0; i < len(frames); i++ {
 		f := frames[i]
