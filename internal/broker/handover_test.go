@@ -270,9 +270,18 @@ func (l *life) is(id string, there bool) {
 	if _, ok := s.Sessions[id]; ok != there {
 		l.Errorf("the log has %s: %v", id, ok)
 	}
-	if n := len(l.b.shard(id).late); n > 0 {
+	if n := l.b.lateCount(); n > 0 {
 		l.Errorf("%d sessions are late", n)
 	}
+}
+
+func (b *Broker) lateCount() (n int) {
+	for i := range b.shards {
+		b.shards[i].mu.Lock()
+		n += len(b.shards[i].late)
+		b.shards[i].mu.Unlock()
+	}
+	return n
 }
 
 // open connects, without making safe what comes of it.
