@@ -105,105 +105,61 @@ func TestACrashWhileMessagesGoToAnotherMember(t *testing.T) {
 	for name, end := range endings() {
 		for _, there := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, the other is there %v", name, there), func(t *testing.T) {
-				for commits, done := 0, false; !done; commits++ {
-					synctest.Test(t, func(t *testing.T) {
-						l := live(t)
-						want := l.worker(7, end.expiry, end.qos1)
-						b := l.connect("b", forever).subscribe("$share/g/t", 2)
-						if !there {
-							b.leave(Ending{})
-						}
-						end.do(l)
-						for range commits {
-							synctest.Wait()
-							done = !l.log.commit()
-						}
-						synctest.Wait()
-						got := b.sent()
-						over := l.over("a", len(want)+1)
-						l.crash()
-						if !over {
-							l.connect("a", clean)
-						}
-						<-time.After(100 * time.Millisecond) // what is due at once
-						l.log.settle()
-						got = append(got, l.connect("b", forever).got(true)...)
-						firsts := map[string]int{}
-						for _, text := range got {
-							firsts[strings.TrimSuffix(text, "*")] += 0
-							if !strings.HasSuffix(text, "*") {
-								firsts[text]++
-							}
-						}
-						for _, text := range want {
-							if n, ok := firsts[text]; !ok || n > 1 {
-								t.Errorf("a crash after %d commits: %s came %d times without DUP; %q", commits, text, n, got)
-							}
-						}
-						if got := l.connect("watch", nil).got(true); len(got) > 1 {
-							t.Errorf("a crash after %d commits: the will came %d times", commits, len(got))
-						}
-						if len(firsts) != len(want) {
-							t.Errorf("a crash after %d commits: %q, want %q", commits, got, want)
-						}
-						l.is("a", false)
-						l.stop()
-					})
+				for commits, more := 0, true; more; commits++ {
+					for frames, some := 0, true; some; frames++ {
+						synctest.Test(t, func(t *testing.T) { some, more = end.crash(t, there, commits, frames) })
+					}
 				}
 			})
 		}
 	}
 }
 
-// A new session of the client id has nothing of the old one, whether the log
-// knows of it or not.
-func TestANewSessionWhileMessagesGoToAnotherMember(t *testing.T) {
-	for name, lasting := range map[string]bool{"a session that lasts": true, "one that does not": false} {
-		t.Run(name, func(t *testing.T) {
-			for commits, done := 0, false; !done; commits++ {
-				synctest.Test(t, func(t *testing.T) {
-					l := live(t)
-					want := l.worker(5, 3, false)
-					b := l.connect("b", forever).subscribe("$share/g/t", 2)
-					<-time.After(3100 * time.Millisecond)
-					for range commits {
-						synctest.Wait()
-						done = !l.log.commit()
-					}
-					synctest.Wait()
-					p := l.open("a", func(r *Connect) {
-						if !lasting {
-							r.Terms.Expiry = 0
-						}
-					})
-					synctest.Wait()
-					if f := p.link.frames(); len(f) != 1 || f[0].Body[0] != 0 {
-						t.Errorf("after %d commits: %v", commits, f)
-					}
-					p.subscribe("x", 1)
-					l.connect("pub", nil).say("x", 1, "new")
-					p.gets("new")
-					l.connect("pub", nil).say("t", 1, "the last of the group")
-					got := b.got(true)
-					if last := len(got) - 1; last < 0 || got[last] != "the last of the group" {
-						t.Fatalf("after %d commits b got %q", commits, got)
-					}
-					got = got[:len(got)-1]
-					if whole := slices.Equal(got, want); !lasting && !whole || !slices.Equal(got, want[:len(got)]) {
-						t.Errorf("after %d commits b got %q, want %q, cut short %v", commits, got, want, lasting)
-					}
-					l.is("a", lasting)
-					l.crash()
-					l.is("a", lasting)
-					if lasting {
-						l.connect("pub", nil).say("x", 1, "queued")
-						l.connect("a", nil).gets("queued")
-					}
-					l.stop()
-				})
-			}
-		})
+// crash crashes when so much has been promised, and so many frames behind that are
+// kept too. It says whether there were so many of each.
+func (e ending) crash(t *testing.T, there bool, commits, frames int) (some, more bool) {
+	l := live(t)
+	defer func() { l.stop() }()
+	want := l.worker(7, e.expiry, e.qos1)
+	b := l.connect("b", forever).subscribe("$share/g/t", 2)
+	if !there {
+		b.leave(Ending{})
 	}
+	e.do(l)
+	more = true
+	for range commits {
+		synctest.Wait()
+		more = l.log.commit()
+	}
+	synctest.Wait()
+	got := b.sent()
+	some = l.log.keep(frames)
+	over := l.over("a", len(want)+1)
+	l.crash()
+	if !over {
+		l.connect("a", clean)
+	}
+	<-time.After(100 * time.Millisecond) // what is due at once
+	l.log.settle()
+	got = append(got, l.connect("b", forever).got(true)...)
+	firsts := map[string]int{} // how often without DUP
+	for _, text := range got {
+		firsts[strings.TrimSuffix(text, "*")] += 1 - strings.Count(text, "*")
+	}
+	where := fmt.Sprintf("a crash after %d commits and %d frames", commits, frames)
+	for _, text := range want {
+		if n, ok := firsts[text]; !ok || n > 1 {
+			t.Errorf("%s: %s came %d times without DUP; %q", where, text, n, got)
+		}
+	}
+	if len(firsts) != len(want) {
+		t.Errorf("%s: %q, want %q", where, got, want)
+	}
+	if got := l.connect("watch", nil).got(true); len(got) > 1 {
+		t.Errorf("%s: the will came %d times", where, len(got))
+	}
+	l.is("a", false)
+	return some, more
 }
 
 // A message that may have been sent goes to others at QoS 1 only [MQTT-4.8.2-5];

@@ -86,6 +86,8 @@ type ledger struct {
 	frame   record.Frame
 	safe    int // bytes of the frame
 	waiting []promise
+	inside  int   // how many have entered
+	ends    []int // where a frame could have ended
 }
 
 // promise is what to call once that many bytes of records are safe.
@@ -98,6 +100,15 @@ func (l *ledger) Append(records []byte, body *message.Message) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.frame.Append(records, body)
+	l.mayEnd()
+}
+
+// mayEnd notes that a frame may end here, unless somebody has entered. The caller
+// holds l.mu.
+func (l *ledger) mayEnd() {
+	if l.inside == 0 {
+		l.ends = append(l.ends, l.frame.Len())
+	}
 }
 
 func (l *ledger) After(done func(error)) bool {
@@ -110,8 +121,33 @@ func (l *ledger) After(done func(error)) bool {
 	return false
 }
 
-func (l *ledger) Enter() {}
-func (l *ledger) Leave() {}
+func (l *ledger) Enter() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.inside++
+}
+
+func (l *ledger) Leave() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.inside--
+	l.mayEnd()
+}
+
+// keep makes more safe than has been promised, up to the n-th end of a frame
+// behind that; false if there are not so many.
+func (l *ledger) keep(n int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i, _ := slices.BinarySearch(l.ends, l.safe+1)
+	if n > len(l.ends)-i {
+		return false
+	}
+	if n > 0 {
+		l.safe = l.ends[i+n-1]
+	}
+	return true
+}
 
 // commit keeps the first of the promises; false if there is none.
 func (l *ledger) commit() bool {
