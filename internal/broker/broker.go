@@ -224,7 +224,7 @@ func New(o Options) *Broker {
 	b.limits.Store(&l)
 	b.SetVersion("")
 	for i := range b.shards {
-		b.shards[i].clients = map[string]*Client{}
+		b.shards[i].clients, b.shards[i].late = map[string]*Client{}, map[string]*Client{}
 	}
 	b.ticks.New = func() any { return b.NewTick() }
 	if o.SysInterval > 0 {

@@ -32,6 +32,7 @@ type Client struct {
 	blocked bool // link could not take all; Writable will come
 	drained bool // Writable came while writing
 	gone    bool // the session has ended
+	late    bool // it has, but the log still has it: its messages are being handed over
 
 	will      *will
 	walks     []*walk // retained messages on their way
@@ -70,6 +71,7 @@ const shardCount = 64
 type shard struct {
 	mu      sync.Mutex
 	clients map[string]*Client
+	late    map[string]*Client // sessions that have ended and whose messages are being handed over
 }
 
 func (b *Broker) shard(id string) *shard {

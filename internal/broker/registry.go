@@ -61,6 +61,10 @@ func (b *Broker) Connect(t *Tick, link Link, r *Connect) *Client {
 		old.mu.Unlock()
 	}
 	if old == nil || left.ended {
+		if r.Terms.Expiry > 0 {
+			b.cutShort(t, s, id)
+			left.from = 0
+		}
 		c = &Client{ID: id, rivals: left.rivals}
 		b.table.add(c)
 		c.mu.Lock()
@@ -130,6 +134,7 @@ type leaving struct {
 	out    []byte // its pending bytes
 	will   *message.Message
 	shared []session.Item // messages for other members of their group
+	from   uint64         // from here on there are more of them in the store; 0: none
 	rivals *rivals
 }
 
@@ -202,8 +207,14 @@ func (b *Broker) Disconnect(t *Tick, c *Client, link Link, e Ending) (pending []
 // away arms an absent client's expiry and will delay. It returns the will if
 // it is due now. The caller holds c.mu.
 func (b *Broker) away(t *Tick, c *Client) (due *message.Message) {
-	t.log(record.AppendSessionClosed(t.records[:0], c.ID, t.now, c.session.Expiry))
+	t.closed(c, t.now)
 	return b.absent(t, c, t.now, 0)
+}
+
+// closed records that a client went at unix milliseconds, and what may have
+// reached it without anybody's knowing. The caller holds c.mu.
+func (t *Tick) closed(c *Client, at int64) {
+	t.log(record.AppendSessionClosed(t.records[:0], c.ID, at, c.session.Expiry, c.session.Doubt()))
 }
 
 // absent arms what is due to a client that went at unix milliseconds, and whose
@@ -283,6 +294,9 @@ func (b *Broker) endRecorded(t *Tick, c *Client, left *leaving, durable bool) {
 			left.shared = append(left.shared, it)
 		}
 	}
+	if durable {
+		b.logEnd(t, c, left)
+	}
 	if c.will != nil {
 		left.will = c.will.message
 		c.will = nil
@@ -290,9 +304,6 @@ func (b *Broker) endRecorded(t *Tick, c *Client, left *leaving, durable bool) {
 	if c.waiting != nil {
 		b.o.Wheel.Stop(&c.waiting.entry)
 		c.waiting = nil
-	}
-	if durable {
-		t.log(record.AppendSessionEnded(t.records[:0], c.ID))
 	}
 	t.count(c, 0)
 	c.session = session.Session{} // a plan may remember c until its topic comes again
@@ -325,6 +336,9 @@ func (b *Broker) finishLeaving(t *Tick, c *Client, left *leaving) {
 	}
 	for i := range left.shared {
 		b.redispatch(t, &left.shared[i])
+	}
+	if left.from > 0 {
+		b.handOver(c, left.from)
 	}
 }
 

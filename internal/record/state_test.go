@@ -60,12 +60,13 @@ func TestALifeInRecords(t *testing.T) {
 		AppendRetained(nil, m("gone")),
 		AppendRetainCleared(nil, "gone"),
 		AppendRetainCleared(nil, "never was"),
-		AppendSessionClosed(nil, "c", 5000, 90),
+		AppendSessionClosed(nil, "c", 5000, 90, 4),
 		AppendWillArmed(nil, "c", Will{Message: m("will"), Delay: 3, FireAt: 8000}),
 	)
 	session := &Session{
 		Opened:        Opened{At: 1000, Expiry: 90, Version: packet.V5, UserName: "ann"},
 		ClosedAt:      5000,
+		Doubt:         4,
 		Subscriptions: map[string]Subscription{sub.Filter: sub},
 		Queue: []*Item{
 			{Queued: Queued{Seq: 2, ID: 7, QoS: 2}, Released: true},
@@ -81,7 +82,7 @@ func TestALifeInRecords(t *testing.T) {
 	}
 
 	apply(t, &s, AppendSessionOpened(nil, "c", second), AppendWillGone(nil, "c"))
-	session.Opened, session.ClosedAt, session.Will = second, 0, nil
+	session.Opened, session.ClosedAt, session.Doubt, session.Will = second, 0, 0, nil
 	if diff := cmp.Diff(want, s); diff != "" {
 		t.Fatalf("after it came back (-want +got):\n%s", diff)
 	}
@@ -102,7 +103,7 @@ func TestApplyNamesWhatIsNotThere(t *testing.T) {
 		in  []byte
 		err string
 	}{
-		"closing an unknown session":        {AppendSessionClosed(nil, "d", 1, 0), `session closed: no session of client "d"`},
+		"closing an unknown session":        {AppendSessionClosed(nil, "d", 1, 0, 0), `session closed: no session of client "d"`},
 		"ending an unknown session":         {AppendSessionEnded(nil, "d"), `session ended: no session of client "d"`},
 		"a message for an unknown session":  {AppendQueued(nil, "d", Queued{}), `queued: no session of client "d"`},
 		"a body that is not there":          {AppendQueued(nil, "c", Queued{Seq: 2, Message: m}), `queued: client "c": no body stands before it`},
@@ -118,7 +119,7 @@ func TestApplyNamesWhatIsNotThere(t *testing.T) {
 		"completing an unknown identifier":  {AppendCompleted(nil, "c", 7), `completed: client "c": no incoming packet identifier 7`},
 		"unsubscribing from what is not":    {AppendUnsubscribed(nil, "c", "x"), `unsubscribed: client "c": no subscription "x"`},
 		"removing a will that is not":       {AppendWillGone(nil, "c"), `will gone: client "c": no will`},
-		"closing at the time for connected": {AppendSessionClosed(nil, "c", 0, 0), `session closed: client "c": closed at time 0, which stands for connected`},
+		"closing at the time for connected": {AppendSessionClosed(nil, "c", 0, 0, 0), `session closed: client "c": closed at time 0, which stands for connected`},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -264,7 +265,7 @@ func (h *history) stepSession(t *rapid.T, client string, n *naive, m *message.Me
 	switch rapid.IntRange(0, 6).Draw(t, "session") {
 	case 0:
 		n.away = rapid.Int64Range(1, 1<<40).Draw(t, "at")
-		h.batch = AppendSessionClosed(h.batch, client, n.away, Never)
+		h.batch = AppendSessionClosed(h.batch, client, n.away, Never, 0)
 	case 1:
 		if _, ok := n.filters[m.Topic]; ok {
 			delete(n.filters, m.Topic)

@@ -60,6 +60,7 @@ type Session struct {
 	Terms
 	online bool
 	leaves bool // it will end with this connection, but its messages are still in the store
+	shares bool // it has or had a shared subscription
 	lastID uint16
 	seq    uint64
 	maybe  uint64 // up to here an earlier process may have sent QoS 1 messages unnoticed
@@ -212,6 +213,7 @@ func (s *Session) Unfinished(yield func(Item) bool) {
 
 // Subscribe adds or replaces a subscription [MQTT-3.8.4-3].
 func (s *Session) Subscribe(sub Subscription) (existed bool) {
+	s.shares = s.shares || strings.HasPrefix(sub.Filter, "$share/") || strings.HasPrefix(sub.Filter, "$queue/")
 	i, existed := s.find(sub.Filter)
 	if existed {
 		sub.Filter = s.subs[i].Filter

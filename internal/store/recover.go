@@ -202,7 +202,7 @@ func (f *found) attribute(it *pebble.Iterator, tail []byte) error {
 		return err
 	case tagClosed:
 		rec, err := value(it, record.KindSessionClosed)
-		f.ClosedAt, f.Expiry = rec.At, rec.Expiry
+		f.ClosedAt, f.Expiry, f.Doubt = rec.At, rec.Expiry, rec.Doubt
 		return err
 	case tagWill:
 		rec, err := value(it, record.KindWillArmed)
