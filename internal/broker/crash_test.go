@@ -188,7 +188,7 @@ func TestDoubtEndsWithItsMessages(t *testing.T) {
 		c := l.b.shard("sub").clients["sub"]
 		l.b.do(func(t *Tick) {
 			c.mu.Lock()
-			t.log(recordsAcked("sub", 1, 2))
+			t.log(recordsAcked("sub", s.Sessions["sub"].Queue...))
 			c.mu.Unlock()
 			l.b.o.Log.After(func(error) {})
 		})
@@ -231,9 +231,9 @@ func TestASecondCrashDoesNotBeginTheCountdownAnew(t *testing.T) {
 	})
 }
 
-func recordsAcked(client string, seqs ...uint64) (b []byte) {
-	for _, seq := range seqs {
-		b = record.AppendAcked(b, client, seq)
+func recordsAcked(client string, items ...*record.Item) (b []byte) {
+	for _, it := range items {
+		b = record.AppendAcked(b, client, it.Seq, unsent(it.ID > 0, it.Message))
 	}
 	return b
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/fantail-mqtt/fantail/internal/record"
 	"github.com/fantail-mqtt/fantail/internal/session"
+	"github.com/fantail-mqtt/fantail/message"
 )
 
 // A session that ends leaves what it got as a member of a shared subscription to
@@ -35,7 +36,7 @@ func (b *Broker) logEnd(t *Tick, c *Client, left *leaving) {
 		r = record.AppendWillGone(r, c.ID)
 	}
 	for i := range left.shared {
-		r = record.AppendAcked(r, c.ID, left.shared[i].Seq)
+		r = record.AppendAcked(r, c.ID, left.shared[i].Seq, unsent(left.shared[i].ID > 0, left.shared[i].Message))
 	}
 	t.log(r)
 	c.late = true
@@ -86,13 +87,22 @@ func (b *Broker) takeOut(t *Tick, c *Client, items []record.Queued) (shared []se
 	for i := range items {
 		q := &items[i]
 		from = q.Seq + 1
-		r = record.AppendAcked(r, c.ID, q.Seq)
-		if q.Shared != "" && q.Message != nil && (q.QoS == 1 || !c.session.Began(q.Seq)) { // [MQTT-4.8.2-5]
+		began := c.session.Began(q.Seq)
+		r = record.AppendAcked(r, c.ID, q.Seq, unsent(began, q.Message))
+		if q.Shared != "" && q.Message != nil && (q.QoS == 1 || !began) { // [MQTT-4.8.2-5]
 			shared = append(shared, session.Item{Seq: q.Seq, Message: q.Message, Shared: q.Shared, QoS: q.QoS})
 		}
 	}
 	t.log(r)
 	return shared, from
+}
+
+// unsent is the size of a message that was never sent, else 0.
+func unsent(began bool, m *message.Message) int {
+	if began || m == nil {
+		return 0
+	}
+	return m.Size()
 }
 
 // cutShort ends the late session of a client id, if there is one, since the log
@@ -110,7 +120,7 @@ func (b *Broker) cutShort(t *Tick, s *shard, id string) {
 // bury lets the log forget a late session. The caller holds the shard's lock and
 // c.mu.
 func (b *Broker) bury(t *Tick, s *shard, c *Client) {
-	c.late = false
+	c.late, c.session = false, session.Session{}
 	delete(s.late, c.ID)
 	t.log(record.AppendSessionEnded(t.records[:0], c.ID))
 }

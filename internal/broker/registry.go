@@ -306,7 +306,9 @@ func (b *Broker) endRecorded(t *Tick, c *Client, left *leaving, durable bool) {
 		c.waiting = nil
 	}
 	t.count(c, 0)
-	c.session = session.Session{} // a plan may remember c until its topic comes again
+	if !c.late {
+		c.session = session.Session{} // a plan may remember c until its topic comes again
+	}
 	c.gone, left.ended = true, true
 	b.stats.Sessions.Add(-1)
 	b.table.remove(c)

@@ -36,6 +36,14 @@ type Item struct {
 	Released bool // PUBREC came: Message is nil and PUBREL is to be sent
 }
 
+// waits is what the message counts for among those that were never sent.
+func (it *Item) waits() int {
+	if it.ID > 0 || it.Message == nil {
+		return 0
+	}
+	return it.Message.Size()
+}
+
 // ExpiresAt is when the session ends, in unix milliseconds, or false while its
 // client is connected and when it never does.
 func (s *Session) ExpiresAt() (int64, bool) {
@@ -195,6 +203,9 @@ func (s *Session) applyQueue(rec *Record) error {
 	i, ok := s.find(rec.Seq)
 	if !ok {
 		return fmt.Errorf("no message %d in the queue", rec.Seq)
+	}
+	if size := s.Queue[i].waits(); rec.Kind != KindReleased && rec.Size != size {
+		return fmt.Errorf("message %d takes %d bytes off what waits, not %d", rec.Seq, size, rec.Size)
 	}
 	switch rec.Kind {
 	case KindSent:

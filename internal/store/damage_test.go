@@ -335,7 +335,7 @@ func TestCheckpointIsAStore(t *testing.T) {
 	if err := s.Recover(func(*record.Recovered) error { return nil }, func(*message.Message) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
-	b := record.AppendAcked(nil, "client-007", 1, 100)
+	b := record.AppendAcked(nil, "client-007", 1, want.Sessions["client-007"].Queue[0].Message.Size())
 	s.Append(b, nil) // not committed when the copy is asked for
 	if err := s.Checkpoint("copy"); err != nil {
 		t.Fatal(err)
