@@ -20,7 +20,7 @@ import (
 
 const damagedSessions = 200
 
-func put(t *testing.T, fs vfs.FS, name, text string) {
+func put(t testing.TB, fs vfs.FS, name, text string) {
 	t.Helper()
 	if err := fs.MkdirAll(fs.PathDir(name), 0o700); err != nil {
 		t.Fatal(err)

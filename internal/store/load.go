@@ -99,7 +99,7 @@ func (q *loads) close() {
 
 func (s *Store) load(l load) (items []record.Queued, err error) {
 	err = s.handles.read(func(db *pebble.DB) error {
-		items, err = s.readQueue(db, l)
+		items, err = s.readSound(db, l)
 		return err
 	})
 	if err != nil {

@@ -181,7 +181,11 @@ func (s *Store) copyReadable() (missing int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	spans, err := copyKeys(from, to)
+	lost, err := lostKeys(from, fs, salvage, everything(), make(map[uint64][]span))
+	if err != nil {
+		return 0, errors.Join(err, to.Close())
+	}
+	spans, err := copyKeys(from, to, lost)
 	if err == nil {
 		err = to.Flush()
 	}
@@ -247,8 +251,23 @@ func copyFile(fs vfs.FS, from, to string, n int64) error {
 }
 
 // copyKeys copies what can be read, and counts the spans that cannot.
-func copyKeys(from, to *pebble.DB) (spans int, err error) {
-	start, limit := []byte{0}, []byte{0xFF}
+func copyKeys(from, to *pebble.DB, lost []span) (spans int, err error) {
+	spans = len(lost)
+	for _, part := range readable(everything(), lost) {
+		more, err := copyPart(from, to, part.from, part.to)
+		spans += more
+		if err != nil {
+			return spans, err
+		}
+	}
+	return spans, nil
+}
+
+func everything() span { return span{[]byte{0}, []byte{0xFF}} }
+
+// copyPart copies what should all be readable. If it is not, something is damaged
+// that no table's index told of.
+func copyPart(from, to *pebble.DB, start, limit []byte) (spans int, err error) {
 	for start != nil {
 		last, fault := copySpan(from, to, start, limit, &err)
 		if err != nil {
@@ -283,6 +302,9 @@ func copySpan(from, to *pebble.DB, start, limit []byte, err *error) (last []byte
 			return last, false
 		}
 		last = append(last[:0], it.Key()...)
+		if (span{start, limit}).ends(last) {
+			return last, false
+		}
 	}
 	return last, it.Error() != nil
 }
@@ -299,7 +321,7 @@ func readableFrom(db *pebble.DB, start, limit []byte) []byte {
 		if middle == low {
 			break
 		}
-		if readable(db, middle[:], limit) {
+		if reads(db, middle[:], limit) {
 			high = middle
 			found = slices.Clone(middle[:])
 			continue
@@ -331,7 +353,7 @@ func half(a, b [keyBits / 8]byte) (m [keyBits / 8]byte) {
 	return m
 }
 
-func readable(db *pebble.DB, from, limit []byte) bool {
+func reads(db *pebble.DB, from, limit []byte) bool {
 	it, err := db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: limit})
 	if err != nil {
 		return false

@@ -119,6 +119,7 @@ type Store struct {
 	handles handles
 	loads   loads
 	bodies  bodyCache
+	rot     rot
 }
 
 // frame is records and who waits for them.

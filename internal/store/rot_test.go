@@ -1,0 +1,210 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/fantail-mqtt/fantail/internal/record"
+	"github.com/fantail-mqtt/fantail/message"
+)
+
+// queued fills the queues of clients by turns, so many messages each, in frames of
+// so many, and leaves all in tables. What it writes does not compress.
+func queued(t testing.TB, fs vfs.FS, dir string, clients []string, messages, frame, size int) {
+	t.Helper()
+	s, err := Open(dir, Options{FS: fs, Reserve: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, client := range clients {
+		s.Append(record.AppendSessionOpened(nil, client, record.Opened{Expiry: 9}), nil)
+	}
+	var b []byte
+	for seq := uint64(1); seq <= uint64(messages); seq++ {
+		for _, client := range clients {
+			m := &message.Message{Topic: "t", Payload: payloadOf(client, seq, size)}
+			b = record.AppendQueued(b[:0], client, record.Queued{Seq: seq, QoS: 1, Message: m})
+			s.Append(b, m)
+		}
+		if seq%uint64(frame) == 0 {
+			settle(t, s)
+		}
+	}
+	settle(t, s)
+	if err := s.handles.db.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.handles.db.Compact(t.Context(), []byte{0}, []byte{255}, false); err != nil {
+		t.Fatal(err)
+	}
+	closeStore(t, s)
+}
+
+// payloadOf is noise that begins with what it is of.
+func payloadOf(client string, seq uint64, size int) []byte {
+	h := fnv.New64()
+	h.Write([]byte(client)) // never fails
+	rng := rand.New(rand.NewPCG(seq, h.Sum64()))
+	p := fmt.Appendf(nil, "%s/%d ", client, seq)
+	for len(p) < size {
+		p = binary.LittleEndian.AppendUint64(p, rng.Uint64())
+	}
+	return p
+}
+
+// hit damages some bytes of the block that has a payload.
+func hit(t testing.TB, fs vfs.FS, dir, client string, seq uint64, size int) (where string) {
+	t.Helper()
+	names, err := fs.List(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if len(name) < 4 || name[len(name)-4:] != ".sst" {
+			continue
+		}
+		name = fs.PathJoin(dir, name)
+		text, err := readAll(fs, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := bytes.Index(text, payloadOf(client, seq, size)[40:])
+		if at < 0 {
+			continue
+		}
+		for i := range 20 {
+			text[at+i] ^= 0x5a
+		}
+		f, err := fs.Create(name, vfs.WriteCategoryUnspecified)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Write(text); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		where = name // there may be an older table that has it
+	}
+	if where == "" {
+		t.Fatalf("message %d of %s is in no table", seq, client)
+	}
+	return where
+}
+
+func readAll(fs vfs.FS, name string) ([]byte, error) {
+	f, err := fs.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, info.Size())
+	_, err = f.ReadAt(b, 0)
+	return b, err
+}
+
+func recovered(t testing.TB, s *Store) (sessions int) {
+	t.Helper()
+	err := s.Recover(func(*record.Recovered) error { sessions++; return nil }, func(*message.Message) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sessions
+}
+
+// drained is all that can be loaded of a queue, as a session asks for it.
+func drained(t testing.TB, s *Store, client string) (seqs []uint64) {
+	t.Helper()
+	for from := uint64(1); ; {
+		items := load1(t, s, client, from, 64<<10)
+		if len(items) == 0 {
+			return seqs
+		}
+		for _, q := range items {
+			if want := payloadOf(client, q.Seq, len(q.Message.Payload)); !bytes.Equal(q.Message.Payload, want) {
+				t.Fatalf("message %d of %s came with another content", q.Seq, client)
+			}
+			seqs = append(seqs, q.Seq)
+		}
+		from = seqs[len(seqs)-1] + 1
+	}
+}
+
+func rotten(t testing.TB, fs vfs.FS, log *bytes.Buffer) *Store {
+	t.Helper()
+	s, err := Open("data/store", Options{FS: fs, Logger: slog.New(slog.NewTextHandler(log, nil)), Reserve: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// lacks checks that what is missing is one run around a message, and no longer than
+// a block.
+func lacks(t *testing.T, what string, seqs []uint64, messages int, around uint64, most int) {
+	t.Helper()
+	if !slices.IsSorted(seqs) {
+		t.Fatalf("%s: out of order", what)
+	}
+	missing := messages - len(seqs)
+	i, found := slices.BinarySearch(seqs, around)
+	if found || missing < 1 || missing > most {
+		t.Fatalf("%s: %d messages are missing, want the block of %d and nothing else", what, missing, around)
+	}
+	before, after := uint64(0), uint64(messages+1)
+	if i > 0 {
+		before = seqs[i-1]
+	}
+	if i < len(seqs) {
+		after = seqs[i]
+	}
+	if int(after-before-1) != missing {
+		t.Errorf("%s: %d are missing around %d, and %d elsewhere", what, after-before-1, around, missing-int(after-before-1))
+	}
+}
+
+// A block that is found damaged when a queue is read takes its own messages with it,
+// and nothing else: the rest is there at once, and after the next start too.
+func TestABlockIsFoundDamagedWhileTheStoreRuns(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		seq  uint64
+	}{{"in the middle", 500}, {"at the start", 60}, {"at the end", 1000}} {
+		t.Run(c.name, func(t *testing.T) {
+			fs := vfs.NewMem()
+			queued(t, fs, "data/store", []string{"a", "b", "c"}, 1000, 10, 300)
+			hit(t, fs, "data/store", "b", c.seq, 300)
+			var log bytes.Buffer
+			s := rotten(t, fs, &log)
+			begin := time.Now()
+			got := drained(t, s, "b")
+			t.Logf("%d messages in %v", len(got), time.Since(begin))
+			lacks(t, "at once", got, 1000, c.seq, 40)
+			for _, client := range []string{"a", "c"} {
+				if n := len(drained(t, s, client)); n < 1000-30 || c.name == "in the middle" && n < 1000 {
+					t.Errorf("%d messages of %s", n, client)
+				}
+			}
+			closeStore(t, s)
+			s = rotten(t, fs, &log)
+			recovered(t, s)
+			lacks(t, "after the next start", drained(t, s, "b"), 1000, c.seq, 40)
+			closeStore(t, s)
+			t.Log("\n" + log.String())
+		})
+	}
+}
