@@ -103,7 +103,7 @@ func (s *Store) load(l load) (items []record.Queued, err error) {
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("load messages of %q: %w", l.client, err)
+		return nil, fmt.Errorf("load messages of %q: %w", l.client, plain(err))
 	}
 	return items, nil
 }

@@ -274,7 +274,7 @@ func (s *Store) openDB() (_ *pebble.DB, _ *fence, err error) {
 		return nil, nil, fmt.Errorf("open the data directory %s: %w", s.dir, broken)
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("open the data directory %s: %w", s.dir, err)
+		return nil, nil, fmt.Errorf("open the data directory %s: %w", s.dir, plain(err))
 	}
 	return db, f, nil
 }
@@ -308,12 +308,24 @@ func (s *Store) corrupt(info pebble.DataCorruptionInfo) {
 	s.mu.Lock()
 	first := s.figures.Corruptions == 0
 	s.figures.Corruptions++
+	known := s.damagedFiles[info.Path]
+	if !known {
+		if s.damagedFiles == nil {
+			s.damagedFiles = make(map[string]bool)
+		}
+		s.damagedFiles[info.Path] = true
+	}
 	s.mu.Unlock()
+	if known {
+		return
+	}
+	s.log.Error("a file of the store is damaged: what cannot be read of it is lost, and all else is served; "+
+		"the next start copies that to a new store and puts this one into the quarantine",
+		slog.String("file", info.Path), slog.Any("err", plain(info.Details)),
+		slog.String("quarantine", s.o.FS.PathJoin(s.o.FS.PathDir(s.dir), quarantineName)))
 	if !first {
 		return
 	}
-	s.log.Error("a file of the store is damaged; what can be read is rescued when it is opened next",
-		slog.String("file", info.Path), slog.Any("err", info.Details))
 	f, err := s.o.FS.Create(s.o.FS.PathJoin(s.dir, damagedFile), vfs.WriteCategoryUnspecified)
 	if err == nil {
 		err = errors.Join(f.Sync(), f.Close(), syncDir(s.o.FS, s.dir))

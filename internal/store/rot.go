@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -93,11 +92,11 @@ func (s *Store) readAround(db *pebble.DB, l load, prefix []byte) (items []record
 	defer snap.Close() // it was read
 	var p position
 	for _, part := range readable(span{place, after(place)}, lost) {
-		err := eachIn(snap, part, func(_, value []byte) (bool, error) {
+		err := scan(snap, part, scanned(func(_, value []byte) (bool, error) {
 			var err error
 			p, err = parsePosition(value)
 			return true, err
-		})
+		}))
 		if err != nil {
 			return nil, err
 		}
@@ -106,7 +105,7 @@ func (s *Store) readAround(db *pebble.DB, l load, prefix []byte) (items []record
 	w := &walk{s: s, client: l.client, prefix: prefix, last: l.from - 1}
 	for _, part := range readable(queue, lost) {
 		full := false
-		err := eachIn(snap, part, func(key, value []byte) (bool, error) {
+		err := scan(snap, part, scanned(func(key, value []byte) (bool, error) {
 			var err error
 			if err = w.chunk(key, value, lost); err != nil {
 				return false, err
@@ -114,7 +113,7 @@ func (s *Store) readAround(db *pebble.DB, l load, prefix []byte) (items []record
 			items, left, err = s.readItems(items, value, &p, l.from, left, sound{snap, s, db})
 			full = left <= 0 && len(items) > 0
 			return !full, err
-		})
+		}))
 		if err != nil || full {
 			return items, err
 		}
@@ -123,25 +122,15 @@ func (s *Store) readAround(db *pebble.DB, l load, prefix []byte) (items []record
 	return items, nil
 }
 
-func eachIn(r pebble.Reader, part span, each func(key, value []byte) (more bool, err error)) error {
-	it, err := r.NewIter(&pebble.IterOptions{LowerBound: part.from, UpperBound: part.to})
-	if err != nil {
-		return err
-	}
-	for ok := it.First(); ok; ok = it.Next() {
-		value, err := it.ValueAndErr()
-		if err == nil {
-			ok, err = each(it.Key(), value)
-			ok = ok && !part.ends(it.Key())
-		}
+// scanned is for scan, with the value at hand.
+func scanned(each func(key, value []byte) (more bool, err error)) func([]byte, func() ([]byte, error)) (bool, error) {
+	return func(key []byte, value func() ([]byte, error)) (bool, error) {
+		v, err := value()
 		if err != nil {
-			return errors.Join(err, it.Close())
+			return false, err
 		}
-		if !ok {
-			break
-		}
+		return each(key, v)
 	}
-	return errors.Join(it.Error(), it.Close())
 }
 
 // walk tells what is missing between the chunks of a queue that it is shown.

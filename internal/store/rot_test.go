@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -207,4 +208,49 @@ func TestABlockIsFoundDamagedWhileTheStoreRuns(t *testing.T) {
 			t.Log("\n" + log.String())
 		})
 	}
+}
+
+// What clients acknowledge goes on being reclaimed on both sides of the damage, by a
+// committer that has to look up chunks: it neither stops there nor deletes what it has
+// not seen.
+func TestTheCommitterGoesAroundDamage(t *testing.T) {
+	fs := vfs.NewMem()
+	queued(t, fs, "data/store", []string{"a"}, 3000, 10, 300)
+	hit(t, fs, "data/store", "a", 1500, 300)
+	var log bytes.Buffer
+	s := rotten(t, fs, &log)
+	recovered(t, s)
+	var b []byte
+	begin := time.Now()
+	seqs := drained(t, s, "a")
+	for i, seq := range seqs[:len(seqs)-5] {
+		b = record.AppendSent(b[:0], "a", seq, 1)
+		s.Append(record.AppendAcked(b, "a", seq), nil)
+		if i%10 == 9 {
+			settle(t, s)
+		}
+	}
+	settle(t, s)
+	t.Logf("%d of 3000 messages in %v", len(seqs), time.Since(begin))
+	lacks(t, "at first", seqs, 3000, 1500, 40)
+	if got := drained(t, s, "a"); !slices.Equal(got, seqs[len(seqs)-5:]) {
+		t.Errorf("what is left is %v, want the last 5", got)
+	}
+	if n := strings.Count(log.String(), "level=WARN"); n > 3 {
+		t.Errorf("%d warnings", n)
+	}
+	keys := 0
+	if err := chunksIn(s.handles.db, sessionPrefix("a"), span{chunkFrom(nil, sessionPrefix("a"), 2000), behind(nil, sessionPrefix("a"))},
+		func(chunk, func() ([]byte, error)) bool { keys++; return true }); err != nil || keys != 1 {
+		t.Errorf("%d chunks are left, want 1; %v", keys, err)
+	}
+	closeStore(t, s)
+	s = rotten(t, fs, &log)
+	recovered(t, s)
+	if got := drained(t, s, "a"); !slices.Equal(got, seqs[len(seqs)-5:]) {
+		t.Errorf("after the next start %v is left, want the last 5", got)
+	}
+	s.Append(record.AppendSessionEnded(nil, "a"), nil)
+	closeStore(t, s)
+	t.Log("\n" + log.String())
 }

@@ -28,10 +28,39 @@ import (
 // span is keys from one up to another, and without it.
 type span struct{ from, to []byte }
 
-// ends says whether no key behind this one is in the span: who looks for it all the
-// same may look into a damaged block.
-func (s span) ends(key []byte) bool {
-	return len(s.to) == len(key)+1 && s.to[len(key)] == 0 && bytes.HasPrefix(s.to, key)
+// single is the only key that can be in the span, if there is but one.
+func (s span) single() (key []byte, ok bool) {
+	n := len(s.from)
+	return s.from, len(s.to) == n+1 && s.to[n] == 0 && bytes.HasPrefix(s.to, s.from)
+}
+
+// scan calls each for the keys of a span in order, until it returns false. A single
+// key, which may be the last before a damaged block, is asked for: an iterator would
+// look behind it. So does Pebble here if the key is deleted, and only then: a key that
+// is there is the first that it meets.
+func scan(r pebble.Reader, in span, each func(key []byte, value func() ([]byte, error)) (more bool, err error)) error {
+	if key, ok := in.single(); ok {
+		value, closer, err := r.Get(key)
+		if errors.Is(err, pebble.ErrNotFound) || err != nil && damaged(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		_, err = each(key, func() ([]byte, error) { return value, nil })
+		return errors.Join(err, closer.Close())
+	}
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: in.from, UpperBound: in.to})
+	if err != nil {
+		return err
+	}
+	value := it.ValueAndErr
+	for ok := it.First(); ok; ok = it.Next() {
+		if ok, err = each(it.Key(), value); err != nil || !ok {
+			return errors.Join(err, it.Close())
+		}
+	}
+	return errors.Join(it.Error(), it.Close())
 }
 
 // after is the first key behind another.
@@ -54,7 +83,7 @@ func united(spans []span) []span {
 }
 
 // readable are the keys of a span that lie in none of the lost ones, in order. The
-// last key before a lost span stands apart, see [span.ends].
+// last key before a lost span stands apart, see [scan].
 func readable(of span, lost []span) (parts []span) {
 	add := func(from, to []byte) {
 		if bytes.Compare(from, to) < 0 {

@@ -107,6 +107,8 @@ type Store struct {
 	backlogs    int // sessions with messages on disk
 	quarantined int // files
 
+	damagedFiles map[string]bool // that were met, by path
+
 	ailing atomic.Pointer[error] // why nothing new can be kept
 
 	wake    chan struct{} // one is waiting: the committer has something to do

@@ -77,15 +77,12 @@ func (r tables) chunksFrom(prefix []byte, seq uint64, each func(chunk, func() ([
 }
 
 func chunksIn(db *pebble.DB, prefix []byte, in span, each func(chunk, func() ([]byte, error)) bool) error {
-	it, err := db.NewIter(&pebble.IterOptions{LowerBound: in.from, UpperBound: in.to})
+	err := scan(db, in, func(key []byte, value func() ([]byte, error)) (bool, error) {
+		last, refers, isChunk := chunkOf(key, prefix)
+		return !isChunk || each(chunk{last: last, refers: refers}, value), nil
+	})
 	if err != nil {
 		return fmt.Errorf("read a queue: %w", err)
 	}
-	for ok := it.First(); ok; ok = it.Next() {
-		last, refers, isChunk := chunkOf(it.Key(), prefix)
-		if isChunk && !each(chunk{last: last, refers: refers}, it.ValueAndErr) || in.ends(it.Key()) {
-			break
-		}
-	}
-	return errors.Join(it.Error(), it.Close())
+	return nil
 }
