@@ -162,8 +162,11 @@ func whole(fs vfs.FS, dir string, names []string) error {
 	}
 	if err := errors.Join(
 		has(func(name string) bool { return strings.HasPrefix(name, markerPrefix) }, "file marker.manifest is"),
-		has(func(name string) bool { return strings.HasSuffix(name, ".log") }, "log files are"),
+		has(isLog, "log files are"),
 	); err != nil {
+		return err
+	}
+	if err := missingLogs(fs, dir, names); err != nil {
 		return err
 	}
 	for _, name := range names {
@@ -219,25 +222,9 @@ func makeDir(fs vfs.FS, dir string) error {
 	return syncDir(fs, above)
 }
 
-// mark writes the format file, so that it has the old content or the new.
+// mark writes the format file.
 func (s *Store) mark(state string) error {
-	fs := s.o.FS
-	name := fs.PathJoin(s.dir, formatFile)
-	f, err := fs.Create(name+".new", vfs.WriteCategoryUnspecified)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write([]byte(formatPrefix + strconv.Itoa(formatVersion) + state + "\n"))
-	if err == nil {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := fs.Rename(name+".new", name); err != nil {
-		return err
-	}
-	return syncDir(fs, s.dir)
+	return replaceFile(s.o.FS, s.dir, formatFile, formatPrefix+strconv.Itoa(formatVersion)+state+"\n")
 }
 
 func syncDir(fs vfs.FS, dir string) error {
@@ -259,7 +246,11 @@ func readFile(fs vfs.FS, name string) (string, error) {
 
 // openDB opens the database behind a new fence.
 func (s *Store) openDB() (_ *pebble.DB, _ *fence, err error) {
-	f := &fence{FS: s.o.FS, root: s.dir, tell: s.nudge}
+	logs, err := call(s.o.FS, s.dir)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open the data directory %s: %w", s.dir, err)
+	}
+	f := &fence{FS: s.o.FS, root: s.dir, logs: logs, tell: s.nudge}
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("open the data directory %s: %v", s.dir, p)

@@ -201,6 +201,9 @@ func (s *Store) copyReadable() (lost loss, err error) {
 		return lost, err
 	}
 	lost.parts += parts
+	if err := enrol(fs, rescued); err != nil {
+		return lost, err
+	}
 	return lost, copied.mark("")
 }
 
@@ -275,8 +278,8 @@ func (s *Store) linkReadable(to string) (lost loss, err error) {
 	for _, name := range names {
 		old, new := fs.PathJoin(s.dir, name), fs.PathJoin(to, name)
 		switch {
-		case name == "LOCK" || name == formatFile || name == damagedFile:
-		case strings.HasSuffix(name, ".log"):
+		case name == "LOCK" || name == formatFile || name == logsFile || name == damagedFile:
+		case isLog(name):
 			end, size, torn := logEnd(fs, old)
 			if torn && end < size {
 				lost.parts++
@@ -442,7 +445,7 @@ func (s *Store) tornTail() (report func()) {
 	slices.Sort(names)
 	last := ""
 	for _, name := range names {
-		if strings.HasSuffix(name, ".log") {
+		if isLog(name) {
 			last = name
 		}
 	}
