@@ -169,6 +169,10 @@ func whole(fs vfs.FS, dir string, names []string) error {
 	if err := missingLogs(fs, dir, names); err != nil {
 		return err
 	}
+	manifest := current(names)
+	if !slices.Contains(names, manifest) {
+		return fmt.Errorf("the data directory %s is only part of a copy: its file %s is missing; nothing in it was changed", dir, manifest)
+	}
 	for _, name := range names {
 		f, err := fs.Open(fs.PathJoin(dir, name))
 		if err == nil {
@@ -178,7 +182,7 @@ func whole(fs vfs.FS, dir string, names []string) error {
 			return fmt.Errorf("the data directory %s cannot be read: %w; nothing in it was changed", dir, err)
 		}
 	}
-	if manifest := current(names); damagedInside(fs, fs.PathJoin(dir, manifest)) {
+	if damagedInside(fs, fs.PathJoin(dir, manifest)) {
 		return fmt.Errorf("the data directory %s is damaged: its file %s, which names all others, cannot be read to its end; nothing in it was changed",
 			dir, manifest)
 	}
