@@ -193,7 +193,8 @@ func (s *Store) copyReadable() (lost loss, err error) {
 		return lost, errors.Join(err, to.Close())
 	}
 	lost.add(tables)
-	parts, err := copyKeys(from, to, spans)
+	c := &copier{from: from, to: to, refs: make(map[uint64]uint64)}
+	parts, err := c.copy(spans)
 	if err == nil {
 		err = to.Flush()
 	}
@@ -330,112 +331,6 @@ func copyFile(fs vfs.FS, from, to string, n int64) error {
 	}
 	_, err = io.Copy(struct{ io.Writer }{dst}, r)
 	return errors.Join(err, dst.Sync(), dst.Close())
-}
-
-// copyKeys copies what can be read, and counts the spans that cannot.
-func copyKeys(from, to *pebble.DB, lost []span) (spans int, err error) {
-	spans = len(lost)
-	for _, part := range readable(everything(), lost) {
-		more, err := copyPart(from, to, part.from, part.to)
-		spans += more
-		if err != nil {
-			return spans, err
-		}
-	}
-	return spans, nil
-}
-
-func everything() span { return span{[]byte{0}, []byte{0xFF}} }
-
-// copyPart copies what should all be readable. If it is not, something is damaged
-// that no table's index told of.
-func copyPart(from, to *pebble.DB, start, limit []byte) (spans int, err error) {
-	for start != nil {
-		last, fault := copySpan(from, to, start, limit, &err)
-		if err != nil {
-			return spans, err
-		}
-		if !fault {
-			return spans, nil
-		}
-		spans++
-		if last != nil {
-			start = append(last, 0)
-		}
-		start = readableFrom(from, start, limit)
-	}
-	return spans, nil
-}
-
-// copySpan copies keys until one cannot be read, and returns the last one that
-// could be, nil if there was none.
-func copySpan(from, to *pebble.DB, start, limit []byte, err *error) (last []byte, fault bool) {
-	e := scan(from, span{start, limit}, func(key []byte, value func() ([]byte, error)) (bool, error) {
-		v, e := value()
-		if e != nil {
-			return false, e
-		}
-		if *err = to.Set(key, v, pebble.NoSync); *err != nil {
-			return false, nil
-		}
-		last = append(last[:0], key...)
-		return true, nil
-	})
-	return last, e != nil
-}
-
-// readableFrom is a key, as small as can be found by halving, from which on
-// reading succeeds; nil if there is none below limit.
-func readableFrom(db *pebble.DB, start, limit []byte) []byte {
-	var low, high [keyBits / 8]byte
-	copy(low[:], start)
-	copy(high[:], limit)
-	var found []byte
-	for range keyBits {
-		middle := half(low, high)
-		if middle == low {
-			break
-		}
-		if reads(db, middle[:], limit) {
-			high = middle
-			found = slices.Clone(middle[:])
-			continue
-		}
-		low = middle
-	}
-	return found
-}
-
-const keyBits = 8 * 64 // of a key that are looked at; a session's name is mostly shorter
-
-// half is the middle between two keys, taken as numbers.
-func half(a, b [keyBits / 8]byte) (m [keyBits / 8]byte) {
-	carry := 0
-	var sum [keyBits/8 + 1]int
-	for i := len(a) - 1; i >= 0; i-- {
-		x := int(a[i]) + int(b[i]) + carry
-		sum[i+1], carry = x&0xFF, x>>8
-	}
-	sum[0] = carry
-	rest := 0
-	for i, x := range sum {
-		x += rest << 8
-		rest = x & 1
-		if i > 0 {
-			m[i-1] = byte(x >> 1)
-		}
-	}
-	return m
-}
-
-func reads(db *pebble.DB, from, limit []byte) bool {
-	it, err := db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: limit})
-	if err != nil {
-		return false
-	}
-	defer it.Close() // its error was asked for
-	it.First()
-	return it.Error() == nil
 }
 
 // tornTail looks for a frame at the end of the last log that was being written

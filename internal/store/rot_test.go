@@ -12,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/sstable/block"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/fantail-mqtt/fantail/internal/record"
@@ -19,7 +22,7 @@ import (
 )
 
 // queued fills the queues of clients by turns, so many messages each, in frames of
-// so many, and leaves all in tables. What it writes does not compress.
+// so many, which they are a multiple of, and leaves all in tables. What it writes does not compress.
 func queued(t testing.TB, fs vfs.FS, dir string, clients []string, messages, frame, size int) {
 	t.Helper()
 	s, err := Open(dir, Options{FS: fs, Reserve: 1})
@@ -31,16 +34,19 @@ func queued(t testing.TB, fs vfs.FS, dir string, clients []string, messages, fra
 	}
 	var b []byte
 	for seq := uint64(1); seq <= uint64(messages); seq++ {
+		if seq%uint64(frame) == 1 || frame == 1 {
+			s.Enter()
+		}
 		for _, client := range clients {
 			m := &message.Message{Topic: "t", Payload: payloadOf(client, seq, size)}
 			b = record.AppendQueued(b[:0], client, record.Queued{Seq: seq, QoS: 1, Message: m})
 			s.Append(b, m)
 		}
 		if seq%uint64(frame) == 0 {
+			s.Leave()
 			settle(t, s)
 		}
 	}
-	settle(t, s)
 	if err := s.handles.db.Flush(); err != nil {
 		t.Fatal(err)
 	}
@@ -253,4 +259,108 @@ func TestTheCommitterGoesAroundDamage(t *testing.T) {
 	s.Append(record.AppendSessionEnded(nil, "a"), nil)
 	closeStore(t, s)
 	t.Log("\n" + log.String())
+}
+
+// Where the counts of shared bodies were, or chunks that refer to them, the rest still
+// belongs together: a body stays as long as somebody has it, and no longer.
+func TestSharedBodiesAreCountedAnewWhenSomethingIsLost(t *testing.T) {
+	for name, lost := range map[string][]byte{
+		"the counts":  bodyKey(nil, keyCount, 1),
+		"some chunks": chunkKey(nil, sessionPrefix("client-003"), 2, true),
+	} {
+		t.Run(name, func(t *testing.T) {
+			fs := vfs.NewMem()
+			s := open(t, fs)
+			clients := make([]string, 9)
+			all := &message.Message{Topic: "all", Payload: payloadOf("all", 1, 2000)}
+			for i := range clients {
+				clients[i] = fmt.Sprintf("client-%03d", i)
+				own := &message.Message{Topic: "own", Payload: payloadOf(clients[i], 1, 5000)}
+				s.Append(record.AppendSessionOpened(nil, clients[i], record.Opened{Expiry: 9}), nil)
+				settle(t, s)
+				s.Append(record.AppendQueued(nil, clients[i], record.Queued{Seq: 1, QoS: 1, Message: own}), own)
+			}
+			settle(t, s)
+			for seq := uint64(1); seq <= 2; seq++ { // between the others and the counts
+				own := &message.Message{Topic: "own", Payload: payloadOf("last", seq, 5000)}
+				s.Append(record.AppendSessionOpened(nil, "last", record.Opened{Expiry: 9}), nil)
+				s.Append(record.AppendQueued(nil, "last", record.Queued{Seq: seq, QoS: 1, Message: own}), own)
+				settle(t, s)
+			}
+			s.Enter() // one frame, so that they share it
+			for _, client := range clients {
+				s.Append(record.AppendQueued(nil, client, record.Queued{Seq: 2, QoS: 1, Message: all}), all)
+			}
+			s.Leave()
+			settle(t, s)
+			if err := s.handles.db.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			closeStore(t, s)
+			table := files(t, fs, ".sst")[0]
+			at := blockWith(t, fs, table, lost)
+			spoil(t, fs, table, func(b []byte) []byte { b[at] ^= 1; return b })
+			put(t, fs, "data/store/"+damagedFile, "")
+			var log bytes.Buffer
+			s = rotten(t, fs, &log)
+			recovered(t, s)
+			ended := 0
+			for i, client := range clients {
+				seen := len(load1(t, s, client, 1, 1<<20))
+				if seen == 2 {
+					ended++
+				}
+				if name == "the counts" && seen != 2 {
+					t.Errorf("%d messages of %s, after %d others have left", seen, client, i)
+				}
+				s.Append(record.AppendSessionEnded(nil, client), nil)
+				settle(t, s)
+			}
+			if ended < 4 {
+				t.Errorf("only %d clients had theirs", ended)
+			}
+			err := scan(s.handles.db, span{[]byte{keyBody}, []byte{keyBody + 1}}, func(key []byte, _ func() ([]byte, error)) (bool, error) {
+				t.Errorf("body %x is left", key)
+				return true, nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			closeStore(t, s)
+		})
+	}
+}
+
+// blockWith is where the block of a table begins that has a key.
+func blockWith(t *testing.T, fs vfs.FS, table string, key []byte) (at uint64) {
+	t.Helper()
+	f, err := fs.Open(table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := sstable.NewSimpleReadable(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := new(pebble.Options)
+	o.EnsureDefaults()
+	r, err := sstable.NewReader(t.Context(), file, o.MakeReaderOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close() // it was read
+	index, err := indexOf(r, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := false
+	err = eachBlock(r, index, func(last []byte, h block.Handle) {
+		if !found && bytes.Compare(key, last) <= 0 {
+			at, found = h.Offset, true
+		}
+	})
+	if err != nil || !found {
+		t.Fatalf("the table does not have it: %v", err)
+	}
+	return at
 }

@@ -188,23 +188,24 @@ func piecesOf(r *sstable.Reader, f vfs.File) (pieces []piece, err error) {
 		return nil, err
 	}
 	var b []byte
-	data := func(last []byte, h block.Handle) error {
+	data := func(last []byte, h block.Handle) {
 		ok := false
 		ok, b = wholeBlock(r, f, h, b)
 		pieces = append(pieces, piece{slices.Clone(last), ok})
-		return nil
 	}
 	if !r.Attributes.Has(sstable.AttributeTwoLevelIndex) {
-		return pieces, eachBlock(r, index, data)
+		err = eachBlock(r, index, data)
+		return pieces, err
 	}
-	err = eachBlock(r, index, func(last []byte, h block.Handle) error {
+	var inside error
+	err = eachBlock(r, index, func(last []byte, h block.Handle) {
 		if ok, _ := wholeBlock(r, f, h, nil); !ok {
 			pieces = append(pieces, piece{slices.Clone(last), false})
-			return nil
+			return
 		}
-		return eachBlock(r, h, data)
+		inside = errors.Join(inside, eachBlock(r, h, data))
 	})
-	return pieces, err
+	return pieces, errors.Join(err, inside)
 }
 
 var errTable = errors.New("a table does not make sense")
@@ -235,7 +236,7 @@ func indexOf(r *sstable.Reader, f vfs.File) (block.Handle, error) {
 }
 
 // eachBlock calls each for the blocks that an index names.
-func eachBlock(r *sstable.Reader, index block.Handle, each func(last []byte, h block.Handle) error) error {
+func eachBlock(r *sstable.Reader, index block.Handle, each func(last []byte, h block.Handle)) error {
 	b, err := r.BlockReader().Read(context.Background(), block.NoReadEnv, nil, index, blockkind.Index, colblk.InitIndexBlockMetadata)
 	if err != nil {
 		return err
@@ -250,9 +251,7 @@ func eachBlock(r *sstable.Reader, index block.Handle, each func(last []byte, h b
 		if err != nil {
 			return err
 		}
-		if err := each(it.Separator(), h.Handle); err != nil {
-			return err
-		}
+		each(it.Separator(), h.Handle)
 	}
 	return nil
 }
