@@ -81,6 +81,7 @@ func (s *Store) repair(why error) error {
 		return err
 	}
 	s.handles.set(db, f)
+	s.rot.forget() // the tables have other numbers now
 	return nil
 }
 
@@ -112,6 +113,11 @@ func (s *Store) rescue(why error) error {
 	s.mu.Lock()
 	s.quarantined += max(len(lost.files), 1)
 	s.mu.Unlock()
+	if lost.parts == 0 {
+		s.log.Warn("all of the data directory could be read this time; the broker goes on with the copy, and the one that was copied is kept in the quarantine",
+			slog.String("quarantine", aside))
+		return nil
+	}
 	s.log.Error("part of the data directory could not be read and is lost; the broker goes on with the rest, and the damaged directory is kept as it was in the quarantine",
 		slog.String("damaged", lost.String()), slog.Int("lost_parts", lost.parts), slog.String("quarantine", aside))
 	return nil

@@ -61,6 +61,7 @@ func (r *rot) forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.tables = nil
+	r.some.Store(false)
 }
 
 // readSound is readQueue, around what is damaged.
