@@ -34,14 +34,14 @@ func TestATableThatCannotBeUsed(t *testing.T) {
 	change := func(change func(b []byte) []byte) func(t *testing.T, fs *vfs.MemFS, name string) {
 		return func(t *testing.T, fs *vfs.MemFS, name string) { t.Helper(); spoil(t, fs, name, change) }
 	}
-	mirror := func(b []byte) []byte {
+	garble := func(b []byte) []byte {
 		for i := range b {
 			b[i] ^= 0x5a
 		}
 		return b
 	}
 	part := func(from, to int) func(b []byte) []byte { // counted from the end
-		return func(b []byte) []byte { mirror(b[len(b)-from : len(b)-to]); return b }
+		return func(b []byte) []byte { garble(b[len(b)-from : len(b)-to]); return b }
 	}
 	for name, c := range map[string]struct {
 		do     func(t *testing.T, fs *vfs.MemFS, name string)
@@ -52,8 +52,8 @@ func TestATableThatCannotBeUsed(t *testing.T) {
 		"the footer":              {do: change(part(61, 50))},
 		"all behind the blocks":   {do: change(part(700, 0))},
 		"the index and around it": {do: change(part(700, 62)), spared: true},
-		"the first block":         {do: change(func(b []byte) []byte { mirror(b[10:60]); return b }), spared: true},
-		"it is noise":             {do: change(mirror)},
+		"the first block":         {do: change(func(b []byte) []byte { garble(b[10:60]); return b }), spared: true},
+		"it is noise":             {do: change(garble)},
 		"it is cut short":         {do: change(func(b []byte) []byte { return b[:len(b)-100] })},
 		"it is cut by a byte":     {do: change(func(b []byte) []byte { return b[:len(b)-1] })},
 		"it is too long":          {do: change(func(b []byte) []byte { return append(b, 1, 2, 3) }), spared: true},
