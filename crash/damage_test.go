@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	ours "github.com/fantail-mqtt/fantail/client"
 )
 
 // original is a data directory of a server that was killed, with more than 64 MiB
@@ -274,9 +276,7 @@ func (in *injury) served(t *testing.T, o *original, s *server, said *journal) {
 		if missing > 4 {
 			t.Errorf("%d messages are missing, of which a block has few", missing)
 		}
-		until(t, "what is missing is counted", func() bool {
-			return s.counter(t, `fantail_messages_dropped_total{reason="unreadable"}`) == missing
-		})
+		counted(t, s, "a", missing)
 	}
 	if missing > 0 && report == "" {
 		t.Error("the log has no word of what is missing")
@@ -284,4 +284,20 @@ func (in *injury) served(t *testing.T, o *original, s *server, said *journal) {
 	if aside, _ := filepath.Glob(filepath.Join(s.dir, "quarantine", "*")); in.aside && len(aside) == 0 {
 		t.Error("nothing is in the quarantine")
 	}
+}
+
+// counted waits until the messages that a session has lost are counted. That is when it
+// has taken the others and asks for more.
+func counted(t *testing.T, s *server, id string, missing int) {
+	t.Helper()
+	c, err := ours.Dial(t.Context(), ours.Options{
+		URL: "mqtt://" + s.at(), ClientID: id, Properties: durable5(), OnMessage: func(*ours.Message) {},
+	})
+	if err != nil {
+		t.Fatalf("resume %s: %v", id, err)
+	}
+	defer func() { _ = c.Close() }()
+	until(t, "what is missing is counted", func() bool {
+		return s.counter(t, `fantail_messages_dropped_total{reason="unreadable"}`) == missing
+	})
 }
