@@ -237,3 +237,31 @@ func recordsAcked(client string, items ...*record.Item) (b []byte) {
 	}
 	return b
 }
+
+// A will that was sent before its record was safe would come a second time after
+// a crash, and not as a repetition.
+func TestAWillIsNotSentBeforeThatIsSafe(t *testing.T) {
+	for _, after := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			l := live(t)
+			watch := l.connect("watch", nil).subscribe("will", 1)
+			l.connect("dev", func(r *Connect) {
+				r.Will = &packet.Will{Topic: "will", Payload: []byte("gone"), QoS: 1}
+			}).quit(Ending{Reason: "lost"})
+			if got := watch.sent(); len(got) > 0 {
+				t.Errorf("%q came before it was safe", got)
+			}
+			if after {
+				watch.gets("gone")
+			}
+			l.crash()
+			watch = l.connect("watch", nil)
+			if after {
+				watch.gets()
+			} else {
+				watch.gets("gone")
+			}
+			l.stop()
+		})
+	}
+}

@@ -222,10 +222,7 @@ func (b *Broker) redispatch(t *Tick, it *session.Item) {
 		return
 	}
 	d.Expiry = it.Message.Remaining(t.now)
-	if b.store != nil {
-		t.parking = parkMoved
-		defer func() { t.parking = parkNone }()
-	}
+	defer t.moving()()
 	pl := t.plan(d.Name)
 	for _, s := range pl.groups {
 		if s.group.filter == it.Shared {

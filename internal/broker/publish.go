@@ -109,8 +109,18 @@ const (
 	parkNone parking = iota
 	parkOwn          // the publisher's, at QoS 2
 	parkAll
-	parkMoved // of a message that leaves another queue: until that is safe, and behind no answer
+	parkMoved // of a message that leaves the log elsewhere: until that is safe, and behind no answer
 )
+
+// moving makes deliveries wait for the frame in which a message leaves another
+// queue, or stops to be a will: else it would come a second time after a crash. It
+// returns what ends that.
+func (t *Tick) moving() (end func()) {
+	if t.b.store != nil {
+		t.parking = parkMoved
+	}
+	return func() { t.parking = parkNone }
+}
 
 // refused says why a message is not routed, if it is not. A 3.x client cannot
 // hear that a message was not stored: its connection ends, with the message not

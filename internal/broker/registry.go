@@ -348,6 +348,7 @@ func (b *Broker) publishWill(t *Tick, c *Client, m *message.Message) {
 	w := *m
 	w.Arrived = t.now
 	d := message.From(&w)
+	defer t.moving()()
 	b.route(t, c, &d)
 }
 
