@@ -60,7 +60,7 @@ type parked struct {
 
 const (
 	maxPlans   = 1 << 14
-	maxPlanned = 1 << 17 // targets of all plans: about 8 MiB
+	maxPlanned = 1 << 17  // targets of all plans: about 8 MiB
 	maxSpared  = 2 << 20  // bytes of buffers that are kept: a fan-out needs as many as it has targets
 	spareSize  = 64 << 10 // a larger buffer is not kept
 
