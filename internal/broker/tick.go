@@ -60,8 +60,8 @@ type parked struct {
 
 const (
 	maxPlans   = 1 << 14
-	maxPlanned = 1 << 17  // targets of all plans: about 8 MiB
-	maxSpared  = 2 << 20  // bytes of buffers that are kept: a fan-out needs as many as it has targets
+	maxPlanned = 1 << 17   // targets of all plans: about 8 MiB
+	maxSpared  = 2 << 20   // bytes of buffers that are kept: a fan-out needs as many as it has targets
 	spareSize  = 512 << 10 // a larger buffer is not kept
 
 	maxUncounted = 64 << 10 // bytes that joined queues, of which other ticks do not know
