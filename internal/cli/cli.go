@@ -30,6 +30,8 @@ import (
 const (
 	exitFailed      = 1
 	exitUsage       = 2
+	exitAssertion   = 3 // what --assert of bench wants is not so
+	exitFaulty      = 4 // bench has seen messages lost, repeated or out of order
 	exitTimeout     = 27
 	exitInterrupted = 130 // 128 + SIGINT, as shells have it
 )
@@ -135,6 +137,7 @@ func rootCommand(e *env) *cobra.Command {
 		pubCommand(e, asFantail),
 		subCommand(e, asFantail),
 		rrCommand(e, asFantail),
+		benchCommand(e),
 		versionCommand(e),
 	)
 	return root

@@ -19,7 +19,6 @@ type Retained struct {
 	QoS         byte
 	Window      int
 	Sizes       []int
-	Prefix      string        // of the topics
 	Limit       time.Duration // nothing more is set after
 	Patience    time.Duration // how long nothing may arrive before the rest is lost
 	CleanUp     bool          // the broker is to forget them at the end
@@ -38,7 +37,7 @@ func (r Retained) Validate() error {
 
 // traffic is the scenario of those who set the messages.
 func (r Retained) traffic() Scenario {
-	return Scenario{Shape: Alone, Publishers: r.Publishers, QoS: r.QoS, Retain: true, Window: r.Window, Sizes: r.Sizes, Topics: r.Prefix + "/%i"}
+	return Scenario{Shape: Alone, Publishers: r.Publishers, QoS: r.QoS, Retain: true, Window: r.Window, Sizes: r.Sizes}
 }
 
 // RetainedResult is what one run measured.
@@ -66,7 +65,7 @@ func RunRetained(ctx context.Context, to Target, sc Retained) (*RetainedResult, 
 	if err != nil {
 		return nil, err
 	}
-	r := &retainedRun{g: g, sc: sc}
+	r := &retainedRun{g: g, sc: sc, prefix: "bench/" + g.tag() + "/retained"}
 	err = g.explain(r.measure(ctx))
 	if err := errors.Join(err, g.close()); err != nil {
 		return nil, fmt.Errorf("retained: %w", err)
@@ -79,7 +78,8 @@ func RunRetained(ctx context.Context, to Target, sc Retained) (*RetainedResult, 
 type retainedRun struct {
 	g      *generator
 	sc     Retained
-	set    int // messages
+	prefix string // of the topics
+	set    int    // messages
 	asked  int64
 	open   int // subscribers that wait for more
 	result RetainedResult
@@ -205,7 +205,7 @@ func (r *retainedRun) append(p *publisher, i int, payload []byte, now int64) {
 	g.touch(&p.peer)
 }
 
-func (r *retainedRun) topic(i int) string { return r.sc.Prefix + "/" + strconv.Itoa(i) }
+func (r *retainedRun) topic(i int) string { return r.prefix + "/" + strconv.Itoa(i) }
 
 // fetcher is a subscriber and the messages it has.
 type fetcher struct {
@@ -232,7 +232,7 @@ func (r *retainedRun) fetch(ctx context.Context) error {
 	err := r.stage(&r.result.Fetched, "fetching", func() error {
 		r.asked, r.open = g.now(), len(fetchers)
 		for _, f := range fetchers {
-			f.filters = []string{r.sc.Prefix + "/#"}
+			f.filters = []string{r.prefix + "/#"}
 			g.opening++ // until its SUBACK
 			g.connected--
 			g.subscribe(&f.peer, r.asked)
