@@ -3,7 +3,6 @@ package load
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/fantail-mqtt/fantail/packet"
 )
@@ -24,7 +23,7 @@ func (r *durableRun) drain(ctx context.Context) error {
 		return err
 	}
 	s := &r.result.Drain
-	s.Messages, s.Elapsed = g.delivered, time.Duration(g.now())
+	s.Messages, s.Elapsed = g.delivered, g.elapsed()
 	if err := g.listen(ctx, r.sc.Settle); err != nil { // the last acknowledgements leave; what should not come may
 		return err
 	}

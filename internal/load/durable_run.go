@@ -133,7 +133,7 @@ func (r *durableRun) queue(ctx context.Context) error {
 		return err
 	}
 	s := &r.result.Queue
-	s.Messages, s.Elapsed = g.published-uint64(g.unacked), time.Duration(g.now())
+	s.Messages, s.Elapsed = g.published-uint64(g.unacked), g.elapsed()
 	if err := g.listen(context.WithoutCancel(ctx), r.sc.Settle); err != nil {
 		return err
 	}

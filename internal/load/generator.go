@@ -42,6 +42,7 @@ type generator struct {
 	from, to int64     // the measured window, in ns since then
 	progress int64     // when something last arrived
 	due      uint64    // open loop: messages of the schedule already sent
+	heldBack bool      // open loop: a publisher could take no more
 	interval float64   // open loop: ns between two messages
 	wake     int64     // when there is something to do if nothing arrives; 0: never
 	more     bool      // some of ripe had no room for all they may send
@@ -50,6 +51,7 @@ type generator struct {
 	connected int   // connections that stand
 	failure   error // why the run cannot go on
 	finishing bool  // what ends now is no fault
+	stuck     bool  // it was waited in vain
 	tolerant  bool  // a connection that ends is counted, not a trouble
 
 	published, acked, delivered uint64
@@ -248,7 +250,17 @@ func (g *generator) stalled(now int64, patience time.Duration) bool {
 		return false
 	}
 	g.note(fmt.Sprintf("stalled: nothing arrived for %v", patience))
+	g.stuck = true
 	return true
+}
+
+// elapsed is how long the part of a run took that has just ended. A wait in
+// vain does not count.
+func (g *generator) elapsed() time.Duration {
+	if g.stuck {
+		return time.Duration(g.progress)
+	}
+	return time.Duration(g.now())
 }
 
 // note keeps the first reason why a run is in trouble.
@@ -337,4 +349,8 @@ func (g *generator) pingAll(now int64) {
 	}
 }
 
-var errClosed = errors.New("closed by the broker")
+// Why a connection is over.
+var (
+	errClosed = errors.New("closed by the broker")
+	errLeft   = errors.New("the broker has not closed it after DISCONNECT")
+)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -120,7 +121,7 @@ func (r *retainedRun) stage(s *Stage, phase string, do func() error) error {
 	if err := do(); err != nil {
 		return err
 	}
-	s.Elapsed = time.Duration(g.now())
+	s.Elapsed = g.elapsed()
 	s.Span = s.Elapsed
 	after, err := readUsage(g.target.PID)
 	if err != nil {
@@ -251,11 +252,28 @@ func (r *retainedRun) fetch(ctx context.Context) error {
 	}
 	for _, f := range fetchers {
 		g.result.Faults.Lost += uint64(f.left)
+	}
+	return r.dismiss(ctx, fetchers)
+}
+
+// dismiss has the subscribers leave, before they would hear of the removal.
+func (r *retainedRun) dismiss(ctx context.Context, fetchers []*fetcher) error {
+	g := r.g
+	for _, f := range fetchers {
 		if f.state == up {
 			g.leave(&f.peer)
 		}
 	}
-	return nil
+	end := g.now() + int64(r.sc.Patience)
+	err := g.until(context.WithoutCancel(ctx), func(now int64) bool {
+		return now < end && slices.ContainsFunc(fetchers, func(f *fetcher) bool { return f.state == leaving })
+	})
+	for _, f := range fetchers {
+		if f.state == leaving {
+			g.ended(&f.peer, errLeft)
+		}
+	}
+	return err
 }
 
 // take checks one message at a subscriber. They come in any order.

@@ -3,7 +3,6 @@ package load
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"time"
 
 	"github.com/fantail-mqtt/fantail/packet"
@@ -72,18 +71,19 @@ func (g *generator) endless() bool { return g.copies == 0 && g.sc.QoS == 0 }
 // taking turns. A publisher that can take no more holds back all
 // behind it; they keep their time, so the wait is in their latency.
 func (g *generator) keepSchedule(now int64) {
-	first := g.due
 	due := g.dueAt(g.due)
+	if due <= now && !g.heldBack && g.due > 0 {
+		g.result.Late.Record(time.Duration(now - due)) // by itself: nobody kept it waiting
+	}
+	g.heldBack = false
 	for due <= now {
 		p := &g.pubs[g.due%uint64(len(g.pubs))]
 		if !p.hasRoom() {
+			g.heldBack = true
 			return
 		}
 		g.publish(p, 1, due)
 		g.due++
-		if g.due == first+1 && due >= g.from && g.from > 0 {
-			g.result.Late.Record(time.Duration(now - due))
-		}
 		due = g.dueAt(g.due)
 	}
 	g.wakeAt(due)
@@ -123,7 +123,6 @@ func (g *generator) ripen(p *publisher) {
 // whole packets.
 func (g *generator) arrived(p *peer, b []byte, fresh int) int {
 	now := g.now()
-	g.progress = now
 	g.bytesIn += uint64(fresh)
 	used, err := g.take(p, b, now)
 	if err != nil {
@@ -142,6 +141,9 @@ func (g *generator) take(p *peer, b []byte, now int64) (int, error) {
 			return used, err
 		}
 		used += size
+		if f.Type != packet.PINGRESP {
+			g.progress = now
+		}
 		switch {
 		case f.Type == packet.CONNACK || f.Type >= packet.SUBACK:
 			g.control(p, f, now)
@@ -403,5 +405,3 @@ func (g *generator) each(publisher int, do func(*subscriber)) {
 		}
 	}
 }
-
-var errLeft = errors.New("the broker did not close it after DISCONNECT")
