@@ -3,10 +3,12 @@ package load
 import (
 	"encoding/binary"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/fantail-mqtt/fantail/packet"
+	"github.com/fantail-mqtt/fantail/topic"
 )
 
 // sent is what n messages of a publisher look like to a subscriber, a slice each.
@@ -249,5 +251,155 @@ func TestTheHotPathDoesNotAllocate(t *testing.T) {
 		if g.result.Faults.Any() {
 			t.Errorf("QoS %d: %v", qos, g.result.Faults)
 		}
+	}
+}
+
+// Each member of a shared group gets its part, in order; together they get
+// each message once.
+func TestFaultsOfASharedGroupAreNoticed(t *testing.T) {
+	type to struct{ member, message int }
+	cases := map[string]struct {
+		deliveries []to
+		want       Faults
+	}{
+		"one member gets all":        {[]to{{0, 0}, {0, 1}, {0, 2}, {0, 3}}, Faults{}},
+		"in turn":                    {[]to{{0, 0}, {1, 1}, {0, 2}, {1, 3}}, Faults{}},
+		"one member is slow":         {[]to{{0, 0}, {0, 2}, {0, 3}, {1, 1}}, Faults{}},
+		"one is lost":                {[]to{{0, 0}, {1, 1}, {0, 3}}, Faults{Lost: 1}},
+		"both members get it":        {[]to{{0, 0}, {1, 1}, {0, 1}, {0, 2}, {1, 3}}, Faults{Duplicated: 1}},
+		"out of order at one member": {[]to{{0, 2}, {0, 0}, {1, 1}, {1, 3}}, Faults{Disordered: 1}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			g := greeted(Scenario{Shape: Share, Publishers: 1, Subscribers: 2, Window: 8, Sizes: []int{64}})
+			m := sent(g, 0, 4)
+			for _, d := range c.deliveries {
+				if _, err := g.take(&g.subs[d.member].peer, m[d.message], 1); err != nil {
+					t.Fatal(err)
+				}
+			}
+			g.settleAccounts()
+			if g.result.Faults != c.want {
+				t.Errorf("faults: %v; want %v", g.result.Faults, c.want)
+			}
+		})
+	}
+}
+
+// MQTT 5 has properties, which a broker may add to.
+func TestPropertiesAreNotInTheWay(t *testing.T) {
+	g := newGenerator(Target{Login: Login{Version: packet.V5}}, pairs(1), 7)
+	for _, p := range g.peers {
+		p.state = up
+	}
+	var m packet.Publish
+	for i, b := range sent(g, 0, 2) {
+		f, _, err := packet.Split(b, maxPacket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := packet.ParsePublish(&m, f.Flags, f.Body, packet.V5, packet.FromClient); err != nil {
+			t.Fatal(err)
+		}
+		if i > 0 {
+			m.SubscriptionIDs = []uint32{7}
+		}
+		if _, err := g.take(&g.subs[0].peer, packet.AppendPublish(nil, &m, packet.V5), 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if g.delivered != 2 || g.result.Faults.Any() {
+		t.Errorf("%d delivered, faults: %v", g.delivered, g.result.Faults)
+	}
+	for _, ack := range [][]byte{{0x40, 3, 0, 1, 0x10}, {0x40, 4, 0, 2, 0x97, 0}} { // nobody subscribed; quota exceeded
+		if _, err := g.take(&g.pubs[0].peer, ack, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := (Faults{Refused: 1}); g.result.Faults != want || g.unacked != 0 {
+		t.Errorf("faults: %v, %d unacknowledged; want %v", g.result.Faults, g.unacked, want)
+	}
+}
+
+func TestAPublisherKeepsWithinWhatTheBrokerAllows(t *testing.T) {
+	cases := map[string]struct {
+		ack     packet.ConnackProperties
+		window  int
+		failure string // part of it
+	}{
+		"nothing said":        {packet.ConnackProperties{}, 8, ""},
+		"few at once":         {packet.ConnackProperties{ReceiveMaximum: 3}, 3, ""},
+		"many at once":        {packet.ConnackProperties{ReceiveMaximum: 30}, 8, ""},
+		"no such QoS":         {packet.ConnackProperties{HasMaximumQoS: true}, 8, "no QoS above 0"},
+		"packets too large":   {packet.ConnackProperties{MaximumPacketSize: 100}, 8, "packets of 100 bytes"},
+		"nothing is retained": {packet.ConnackProperties{WithoutRetain: true}, 8, ""},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			g := newGenerator(Target{Login: Login{Version: packet.V5}}, pairs(1), 7)
+			g.transport = nowhere{}
+			p := &g.pubs[0]
+			p.state, g.opening = greeting, 1
+			b := packet.AppendConnack(nil, &packet.Connack{ConnackProperties: c.ack}, packet.V5, 0)
+			if _, err := g.take(&p.peer, b, 1); err != nil {
+				t.Fatal(err)
+			}
+			if p.window != c.window {
+				t.Errorf("window %d, want %d", p.window, c.window)
+			}
+			if (g.failure == nil) != (c.failure == "") || g.failure != nil && !strings.Contains(g.failure.Error(), c.failure) {
+				t.Errorf("failure: %v; want %q in it", g.failure, c.failure)
+			}
+		})
+	}
+}
+
+func TestTopicsAndTheirFilters(t *testing.T) {
+	cases := map[string]struct {
+		pattern, topic, filter string
+	}{
+		"the number at the end":    {"d/%i", "d/3", "d/#"},
+		"the number in the middle": {"d/%i/state", "d/3/state", "d/+/state"},
+		"within a level":           {"d/x%i-%c/state", "d/x3-me/state", "d/+/state"},
+		"the run and the user":     {"%r/%u/100%%", "run/ann/100%", "run/ann/100%"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			n := Scenario{Shape: Fanin, Topics: c.pattern}.names("run", "ann")
+			if got := n.topic("me", 3); got != c.topic {
+				t.Errorf("topic %s, want %s", got, c.topic)
+			}
+			if got := n.filter(); got != c.filter {
+				t.Errorf("filter %s, want %s", got, c.filter)
+			}
+			if !topic.Match(n.filter(), n.topic("me", 3)) {
+				t.Error("the filter does not match the topic")
+			}
+		})
+	}
+}
+
+// Every topic of wild matches one filter: of the subscriber that waits for it.
+func TestWildTopicsMatchOneFilter(t *testing.T) {
+	sc := Scenario{Shape: Wild, Publishers: 6, Subscribers: 3, Filters: 20}
+	n := sc.names("run", "")
+	found := 0
+	for p := range sc.Publishers {
+		for _, name := range n.topics("", p) {
+			for s := range sc.Subscribers {
+				for _, f := range n.filters(s, "") {
+					if !topic.Match(f, name) {
+						continue
+					}
+					found++
+					if s != p%sc.Subscribers {
+						t.Errorf("%s of publisher %d matches %s of subscriber %d", name, p, f, s)
+					}
+				}
+			}
+		}
+	}
+	if found != sc.Filters {
+		t.Errorf("%d matches, want one for each of %d filters", found, sc.Filters)
 	}
 }

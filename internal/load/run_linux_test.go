@@ -3,6 +3,8 @@ package load_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"os"
 	"strings"
 	"syscall"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/fantail-mqtt/fantail/bench/broker"
 	"github.com/fantail-mqtt/fantail/internal/load"
+	"github.com/fantail-mqtt/fantail/packet"
 )
 
 const mosquitto = "/usr/sbin/mosquitto"
@@ -33,12 +36,22 @@ func start(t *testing.T) (*broker.Process, load.Target) {
 	return p, load.Target{Addr: p.Addr, PID: p.PID}
 }
 
-func TestScenarios(t *testing.T) {
-	_, target := start(t)
-	timing := load.Timing{Warm: 50 * time.Millisecond, Measure: 200 * time.Millisecond, Drain: 5 * time.Second}
+// ways are the transports: each counts the same.
+func ways(target load.Target) map[string]load.Target {
+	pipes := target
+	pipes.Dial = func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", target.Addr.String())
+	}
+	five := target
+	five.Version = packet.V5
+	five.KeepAlive = time.Second
+	return map[string]load.Target{"epoll": target, "pipes": pipes, "epoll, MQTT 5": five}
+}
+
+func scenarios() []load.Scenario {
 	few := load.Scenario{Shape: load.Pairs, Publishers: 5, Subscribers: 5, Window: 16, Sizes: []int{128}}
 	with := func(change func(*load.Scenario)) load.Scenario { sc := few; change(&sc); return sc }
-	scenarios := []load.Scenario{
+	return []load.Scenario{
 		few,
 		with(func(s *load.Scenario) { s.QoS = 1 }),
 		with(func(s *load.Scenario) { s.QoS = 2 }),
@@ -47,24 +60,124 @@ func TestScenarios(t *testing.T) {
 		with(func(s *load.Scenario) { s.Rate = 1000 }),
 		with(func(s *load.Scenario) { s.Rate, s.Tick, s.QoS = 1000, 5*time.Millisecond, 2 }),
 		with(func(s *load.Scenario) { s.Window, s.Sizes, s.QoS = 64, []int{16 << 10}, 1 }), // fills the sockets
+		with(func(s *load.Scenario) { s.Sizes, s.QoS = []int{24, 100, 300 << 10}, 2 }),     // more than a read takes
+		with(func(s *load.Scenario) { s.Shape, s.Publishers, s.Subscribers, s.QoS = load.Share, 4, 3, 1 }),
+		with(func(s *load.Scenario) { s.Shape, s.Publishers, s.Subscribers, s.Filters = load.Wild, 6, 3, 500 }),
+		with(func(s *load.Scenario) { s.Shape, s.Publishers, s.Subscribers, s.QoS = load.Alone, 3, 0, 1 }),
+		with(func(s *load.Scenario) { s.Shape, s.Publishers, s.Subscribers = load.Alone, 3, 0 }),
+		with(func(s *load.Scenario) { s.Topics, s.Retain = "a/%i/%c/%r", true }),
+		with(func(s *load.Scenario) { s.Rate, s.Churn, s.QoS = 200, 200, 2 }),
 	}
-	for _, sc := range scenarios {
-		t.Run(sc.Name(), func(t *testing.T) {
-			r, err := load.Run(t.Context(), target, sc, timing)
+}
+
+func TestScenarios(t *testing.T) {
+	_, target := start(t)
+	timing := load.Timing{Warm: 20 * time.Millisecond, Measure: 100 * time.Millisecond, Drain: 5 * time.Second}
+	for way, target := range ways(target) {
+		for _, sc := range scenarios() {
+			t.Run(way+"/"+sc.String(), func(t *testing.T) {
+				r, err := load.Run(t.Context(), target, sc, timing)
+				if err != nil {
+					t.Fatal(err)
+				}
+				checkTraffic(t, sc, r)
+				if r.Window < timing.Measure {
+					t.Errorf("the window was %v, want %v", r.Window, timing.Measure)
+				}
+			})
+		}
+	}
+}
+
+func checkTraffic(t *testing.T, sc load.Scenario, r *load.Result) {
+	t.Helper()
+	if r.Faults.Any() {
+		t.Errorf("faults: %v", r.Faults)
+	}
+	if r.All.Sent == 0 || r.RSS == 0 || r.BytesOut == 0 || r.Connect.Count() < uint64(sc.Publishers+sc.Subscribers) {
+		t.Errorf("nothing was measured: %d sent, %d in the window, %d B, %d B out, %d connects", r.All.Sent, r.Sent, r.RSS, r.BytesOut, r.Connect.Count())
+	}
+	if want := r.All.Sent * uint64(sc.Copies()); r.All.Received != want || r.All.Expected != want {
+		t.Errorf("%d sent, %d expected, %d received; want %d", r.All.Sent, r.All.Expected, r.All.Received, want)
+	}
+	large := len(sc.Sizes) > 1 // on a busy machine the window may end before the first has come
+	if sc.Shape != load.Alone && !large && (r.Received == 0 || r.Latency.Count() == 0) {
+		t.Errorf("%d received, %d latencies", r.Received, r.Latency.Count())
+	}
+	acked := uint64(0)
+	if sc.QoS > 0 {
+		acked = r.All.Sent
+	}
+	if r.All.Acked != acked {
+		t.Errorf("%d acknowledged, want %d", r.All.Acked, acked)
+	}
+	if (r.Churn > 0) != (sc.Churn > 0) {
+		t.Errorf("%d clients came and went at %g a second", r.Churn, sc.Churn)
+	}
+}
+
+func TestRetained(t *testing.T) {
+	_, target := start(t)
+	for way, target := range ways(target) {
+		for qos := range byte(3) {
+			t.Run(fmt.Sprintf("%s, QoS %d", way, qos), func(t *testing.T) {
+				r, err := load.RunRetained(t.Context(), target, load.Retained{
+					Messages: 300, Publishers: 2, Subscribers: 3, QoS: qos, Window: 8, Sizes: []int{24, 50},
+					Limit: 10 * time.Second, Patience: 5 * time.Second, CleanUp: true,
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if r.Faults.Any() || r.Set.Messages != 300 || r.Fetched.Messages != 900 || r.Expected != 900 || r.All.Count() != 3 {
+					t.Errorf("%d set, %d fetched of %d by %d, faults: %v", r.Set.Messages, r.Fetched.Messages, r.Expected, r.All.Count(), r.Faults)
+				}
+			})
+		}
+	}
+	// All that was set has been removed: a subscriber to everything hears nothing.
+	r, err := load.Listen(t.Context(), target, load.Listening{Subscribers: 1, Filter: "bench/#"}, load.Timing{Measure: 50 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.All.Received != 0 || r.Faults.Any() {
+		t.Errorf("%d are still retained, faults: %v", r.All.Received, r.Faults)
+	}
+}
+
+// What one run publishes another one hears, wherever in it it begins.
+func TestListen(t *testing.T) {
+	_, target := start(t)
+	for qos := range byte(3) {
+		ctx, enough := context.WithCancel(t.Context())
+		heard := make(chan *load.Result, 1)
+		listener := target
+		listener.Watch = func(s load.Snapshot) {
+			if s.Received > 0 {
+				enough()
+			}
+		}
+		go func() { // ends with the test, which waits for it
+			r, err := load.Listen(ctx, listener, load.Listening{Subscribers: 2, Filter: "talk/#", QoS: qos}, load.Timing{Measure: time.Minute})
 			if err != nil {
+				t.Error(err)
+			}
+			heard <- r
+		}()
+		var r *load.Result
+		for r == nil {
+			sc := load.Scenario{Shape: load.Alone, Publishers: 2, QoS: qos, Window: 4, Rate: 2000, Sizes: []int{24, 64}, Topics: "talk/%i"}
+			if _, err := load.Run(t.Context(), target, sc, load.Timing{Measure: 50 * time.Millisecond, Drain: 5 * time.Second}); err != nil {
 				t.Fatal(err)
 			}
-			if r.Faults.Any() {
-				t.Errorf("faults: %v", r.Faults)
+			select {
+			case r = <-heard:
+			default:
 			}
-			if r.Sent == 0 || r.Received == 0 || r.Latency.Count() == 0 || r.RSS == 0 || r.OwnCPU == 0 {
-				t.Errorf("nothing was measured: %d sent, %d received, %d latencies, %d B, own CPU %v",
-					r.Sent, r.Received, r.Latency.Count(), r.RSS, r.OwnCPU)
-			}
-			if r.Window < timing.Measure {
-				t.Errorf("the window was %v, want %v", r.Window, timing.Measure)
-			}
-		})
+		}
+		enough()
+		if r.All.Received == 0 || r.Faults.Any() || r.Latency.Count() == 0 || !r.Interrupted {
+			t.Errorf("QoS %d: %d received, %d latencies, faults: %v", qos, r.All.Received, r.Latency.Count(), r.Faults)
+		}
 	}
 }
 
@@ -125,17 +238,36 @@ func TestARunThatIsInterruptedWhileConnectingFails(t *testing.T) {
 
 func TestIdle(t *testing.T) {
 	_, target := start(t)
-	for _, subscribe := range []bool{false, true} {
-		r, err := load.RunIdle(t.Context(), target, load.Idle{Connections: 300, Subscribe: subscribe})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if r.Closed != 0 || r.Empty == 0 || r.Full < r.Empty {
-			t.Errorf("subscribe %v: %+v", subscribe, r)
+	for way, target := range ways(target) {
+		for _, subscribe := range []bool{false, true} {
+			r, err := load.RunIdle(t.Context(), target, load.Idle{Connections: 300, Subscribe: subscribe, Rate: 10_000})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Closed != 0 || r.Protocol != 0 || r.Empty == 0 || r.Full < r.Empty || r.Connect.Count() != 300 {
+				t.Errorf("%s, subscribe %v: %d closed, %d B, %d B, %d connects", way, subscribe, r.Closed, r.Empty, r.Full, r.Connect.Count())
+			}
 		}
 	}
 	if _, err := load.RunIdle(t.Context(), target, load.Idle{Connections: 1 << 30}); err == nil {
 		t.Error("more connections than descriptors were accepted")
+	}
+}
+
+func TestWhoIsNotLetInHearsWhy(t *testing.T) {
+	p, err := broker.Kind{Name: "closed", Argv: []string{mosquitto, "-c", "{mosquitto.conf}"}}.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	sc := load.Scenario{Shape: load.Pairs, Publishers: 1, Subscribers: 1, Window: 1, Sizes: []int{64}}
+	for way, target := range ways(load.Target{Addr: p.Addr}) {
+		_, err := load.Run(t.Context(), target, sc, load.Timing{Measure: time.Second, Drain: time.Second})
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("%s: err = %v, want that the connection was refused", way, err)
+		}
 	}
 }
 
