@@ -27,7 +27,7 @@ type bench struct {
 	qos, inflight                    int
 	retain, subscribe                bool
 	duration, warmup, ramp           time.Duration
-	patience, tick                   time.Duration
+	patience, tick, settle           time.Duration
 
 	pid              int
 	json, csv        string
@@ -53,7 +53,7 @@ func benchScenarios() []benchScenario {
 	return []benchScenario{
 		{
 			name: "conn", short: "Hold connections: connects per second, their latency, and memory per connection",
-			flags: "rate subscribe", preset: bench{clients: 1000, duration: 10 * second}, run: (*bench).runConn,
+			flags: "rate subscribe settle", preset: bench{clients: 1000, duration: 10 * second}, run: (*bench).runConn,
 			example: "  fantail bench conn --clients 10000 --pid $(pidof mosquitto)\n  fantail bench conn --clients 5000 --subscribe --rate 500/s --duration 1m",
 		},
 		{
@@ -99,7 +99,7 @@ func benchScenarios() []benchScenario {
 			name: "offline", short: "Queue for sessions whose clients are away, then drain",
 			long: "Each of --clients makes a durable session and leaves; --count messages of QoS 1 are published to them, or as many as there is\n" +
 				"--duration for; then all come back at once. At the end the sessions are removed.",
-			flags: "size inflight drain count", preset: bench{clients: 100, count: 100_000, inflight: 64, qos: 1, duration: 10 * second}, run: (*bench).runOffline,
+			flags: "size inflight drain count settle", preset: bench{clients: 100, count: 100_000, inflight: 64, qos: 1, duration: 10 * second}, run: (*bench).runOffline,
 			example: "  fantail bench offline --clients 100 --count 500000 --size 128",
 		},
 		{
@@ -200,7 +200,7 @@ func (b *bench) optionalFlags() *pflag.FlagSet {
 	f.DurationVar(&b.ramp, "ramp", 0, "spread the connects over so long (default: as fast as the broker accepts)")
 	b.patience = 5 * time.Second
 	f.DurationVar(&b.patience, "drain", b.patience, "what has not come is lost once nothing arrives for so long")
-	b.warmup, b.tick = time.Second, 200*time.Microsecond
+	f.DurationVar(&b.settle, "settle", time.Second, "rest for so long before a look at the broker's memory")
 	return f
 }
 
@@ -291,7 +291,7 @@ func (b *bench) prepare(cmd *cobra.Command) (*plan, error) {
 	check(b.inflight < 1 || b.inflight > 16_384, "--inflight %d: this is not from 1 to 16384", b.inflight)
 	check(b.duration <= 0, "--duration %v: this is not above 0", b.duration)
 	check(b.patience <= 0, "--drain %v: this is not above 0", b.patience)
-	check(b.warmup < 0 || b.ramp < 0 || b.tick < 0, "--warmup, --ramp and --tick cannot be below 0")
+	check(min(b.warmup, b.ramp, b.tick, b.settle) < 0, "--warmup, --ramp, --tick and --settle cannot be below 0")
 	check(b.pid < 0, "--pid %d: this is no process", b.pid)
 	check(b.json == "-" && b.csv == "-", "--json - and --csv -: standard output takes one of them")
 	p, err := b.target(cmd)

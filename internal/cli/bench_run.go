@@ -7,14 +7,11 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/fantail-mqtt/fantail/client"
 	"github.com/fantail-mqtt/fantail/internal/load"
 	"github.com/fantail-mqtt/fantail/topic"
 )
-
-const benchSettle = time.Second // before a look at memory
 
 // checkScenario names a mistake that no single flag is.
 func (b *bench) checkScenario() error {
@@ -67,7 +64,7 @@ func (b *bench) retained() load.Retained {
 func (b *bench) offline() load.Durable {
 	return load.Durable{
 		Pattern: load.Backlog, Sessions: b.clients, Messages: b.count, Window: b.inflight, Sizes: b.payloads,
-		Limit: b.duration, Settle: benchSettle, Patience: b.patience, Topics: "bench/%r/offline/%i", CleanUp: true,
+		Limit: b.duration, Settle: b.settle, Patience: b.patience, Topics: "bench/%r/offline/%i", CleanUp: true,
 	}
 }
 
@@ -149,7 +146,7 @@ func (b *bench) runConn(ctx context.Context, p *plan) (*benchReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	idle := load.Idle{Connections: b.clients, Subscribe: b.subscribe, Rate: b.perSecond, Settle: benchSettle, Hold: b.duration}
+	idle := load.Idle{Connections: b.clients, Subscribe: b.subscribe, Rate: b.perSecond, Settle: b.settle, Hold: b.duration}
 	r, err := load.RunIdle(ctx, to, idle)
 	if err != nil {
 		return nil, err

@@ -128,7 +128,7 @@ func (g *generator) welcomed(p *peer, body []byte, now int64) {
 		g.limit(&g.pubs[p.slot], &c)
 	case g.isSubscriber(p):
 		if s := &g.subs[int(p.slot)-len(g.pubs)]; s.resuming {
-			g.resumed(s, c.SessionPresent)
+			g.resumed(s, c.SessionPresent || g.version == packet.V31) // which has no way to say so
 		}
 	}
 	if g.failure == nil {
