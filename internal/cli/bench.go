@@ -137,8 +137,9 @@ func benchCommand(e *env) *cobra.Command {
 }
 
 func scenarioNames() string {
-	var names []string
-	for _, s := range benchScenarios() {
+	all := benchScenarios()
+	names := make([]string, 0, len(all))
+	for _, s := range all {
 		names = append(names, s.name)
 	}
 	return strings.Join(names, ", ")
@@ -165,7 +166,7 @@ func scenarioCommand(e *env, s benchScenario) *cobra.Command {
 	}
 	f.DurationVar(&b.duration, "duration", b.duration, "measure, or hold, for so long")
 	all := b.optionalFlags()
-	for _, name := range strings.Fields(s.flags) {
+	for name := range strings.FieldsSeq(s.flags) {
 		f.AddFlag(all.Lookup(name))
 	}
 	b.addReportFlags(f)
@@ -215,7 +216,7 @@ func (b *bench) addReportFlags(f *pflag.FlagSet) {
 // addTargetFlags takes over the flags of pub that say where the broker is.
 func (b *bench) addTargetFlags(f *pflag.FlagSet) {
 	scratch := &cobra.Command{Use: "pub"}
-	b.link.addFlags(scratch, asFantail)
+	b.addFlags(scratch, asFantail)
 	all := scratch.Flags()
 	f.BoolVar(&b.tlsOn, "tls", false, "use TLS; without --cafile and its like with the authorities of the system")
 	f.BoolVar(&b.ws, "ws", false, "use WebSocket; -L ws://host:port/path asks for another path than /mqtt")

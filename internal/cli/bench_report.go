@@ -131,9 +131,10 @@ func (x *benchReport) writeJSON(w io.Writer, _ bool) error {
 // writeCSV writes a line with every figure of this kind of scenario, under its
 // header where there is none yet.
 func (x *benchReport) writeCSV(w io.Writer, empty bool) error {
-	head := []string{"ended", "scenario", "broker", "protocol", "interrupted"}
-	line := []string{x.begun.UTC().Format(time.RFC3339), x.scenario, x.broker, x.protocol, strconv.FormatBool(x.interrupted)}
-	for _, name := range csvColumns() {
+	columns := csvColumns()
+	head := append(make([]string, 0, 5+len(columns)), "ended", "scenario", "broker", "protocol", "interrupted")
+	line := append(make([]string, 0, 5+len(columns)), x.begun.UTC().Format(time.RFC3339), x.scenario, x.broker, x.protocol, strconv.FormatBool(x.interrupted))
+	for _, name := range columns {
 		head = append(head, name)
 		cell := ""
 		if v, ok := x.find(name); ok {

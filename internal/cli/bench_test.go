@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"slices"
 	"strings"
@@ -123,7 +124,8 @@ func TestStatusOfABench(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			x := &benchReport{faults: c.faults, verdicts: c.verdicts, interrupted: c.interrupted}
 			got := 0
-			if s, ok := x.status(&c.b).(*status); ok {
+			var s *status
+			if errors.As(x.status(&c.b), &s) {
 				got = s.code
 			}
 			if got != c.want {

@@ -43,8 +43,8 @@ func newChurn(g *generator) *churn {
 	c := &churn{g: g}
 	for range churnSeats {
 		v := &visitor{guest: g.invite("")}
-		v.session = func(now int64) { c.speak(v, now) }
-		v.takes = func(f packet.Frame, now int64) { c.hear(v, f, now) }
+		v.session = func(int64) { c.speak(v) }
+		v.takes = func(f packet.Frame, _ int64) { c.hear(v, f) }
 		v.gone = func(now int64, well bool) { c.gone(v, now, well) }
 		c.seats = append(c.seats, v)
 		c.free = append(c.free, v)
@@ -81,7 +81,7 @@ func (c *churn) enter(v *visitor, due int64) {
 }
 
 // speak publishes the one message of a visit.
-func (c *churn) speak(v *visitor, _ int64) {
+func (c *churn) speak(v *visitor) {
 	m := packet.Publish{QoS: c.g.sc.QoS, Topic: []byte(v.topic), Payload: c.payload(v)}
 	if m.QoS > 0 {
 		m.ID = 1
@@ -98,12 +98,12 @@ func (c *churn) payload(v *visitor) []byte {
 }
 
 // hear takes in what comes during a visit.
-func (c *churn) hear(v *visitor, f packet.Frame, now int64) {
+func (c *churn) hear(v *visitor, f packet.Frame) {
 	faults := &c.g.result.Faults
 	switch {
 	case f.Type == packet.PUBLISH:
-		m, ok := c.g.parsePublish(f)
-		switch {
+		var m publication
+		switch ok := c.g.parsePublish(f, &m); {
 		case !ok || f.Flags != c.g.sc.QoS<<1:
 			faults.Protocol++
 		case v.came:
@@ -117,7 +117,7 @@ func (c *churn) hear(v *visitor, f packet.Frame, now int64) {
 			return // until PUBREL
 		}
 	case f.Type == packet.PUBREL:
-		c.g.answer(&v.peer, packet.PUBCOMP, f)
+		c.g.released(&v.peer, f)
 		v.came = true
 	case f.Type == packet.PUBREC && c.g.sc.QoS == 2 && v.unacked:
 		v.out = appendAck(v.out, packet.PUBREL, 1)

@@ -91,7 +91,7 @@ func (r *durableRun) sessionID(i int) string { return "d" + r.g.tag() + "-" + st
 // leaveBehind makes the sessions, each with one subscription, and returns once
 // the broker knows that their clients have gone.
 func (r *durableRun) leaveBehind(ctx context.Context) error {
-	var makers []*peer
+	makers := make([]*peer, 0, r.sc.Sessions)
 	for i := range r.sc.Sessions {
 		x := r.g.invite(r.sessionID(i), r.g.names.filters(i, r.partner(i))...)
 		x.keep = true

@@ -19,7 +19,7 @@ func RaiseFileLimit() (uint64, error) {
 	// Go raises its own soft limit at start but gives children the old one back,
 	// until it is set by hand.
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		return 0, fmt.Errorf("raise the descriptor limit to %d: %w", uint64(limit.Max), err)
+		return 0, fmt.Errorf("raise the descriptor limit to %d: %w", limit.Max, err)
 	}
 	return uint64(limit.Max), nil //nolint:unconvert // its type depends on the system
 }

@@ -88,14 +88,11 @@ func (r *trafficRun) overhear(ctx context.Context, l Listening) error {
 func (e *ear) take(f packet.Frame, now int64) {
 	g := e.g
 	if f.Type == packet.PUBREL && g.sc.QoS == 2 {
-		g.answer(&e.peer, packet.PUBCOMP, f)
+		g.released(&e.peer, f)
 		return
 	}
-	m, ok := publication{}, false
-	if f.Type == packet.PUBLISH {
-		m, ok = g.parsePublish(f)
-	}
-	if !ok {
+	var m publication
+	if f.Type != packet.PUBLISH || !g.parsePublish(f, &m) {
 		g.result.Faults.Protocol++
 		return
 	}

@@ -35,7 +35,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -200,8 +199,6 @@ func (s Scenario) Copies() int {
 		return 1
 	}
 }
-
-func (s Scenario) largest() int { return slices.Max(s.Sizes) }
 
 // Target is the broker under load, and how to get in.
 type Target struct {

@@ -218,8 +218,8 @@ type fetcher struct {
 // fetch has all subscribers ask at the same time, once they are connected.
 func (r *retainedRun) fetch(ctx context.Context) error {
 	g := r.g
-	var fetchers []*fetcher
-	var peers []*peer
+	fetchers := make([]*fetcher, 0, r.sc.Subscribers)
+	peers := make([]*peer, 0, r.sc.Subscribers)
 	for i := range r.sc.Subscribers {
 		f := &fetcher{guest: g.invite("s" + g.tag() + "-" + strconv.Itoa(i)), seen: make([]uint64, (r.set+63)/64), left: r.set}
 		f.takes = func(x packet.Frame, now int64) { r.take(f, x, now) }
@@ -280,7 +280,7 @@ func (r *retainedRun) dismiss(ctx context.Context, fetchers []*fetcher) error {
 func (r *retainedRun) take(f *fetcher, x packet.Frame, now int64) {
 	g := r.g
 	if x.Type == packet.PUBREL && g.sc.QoS == 2 {
-		g.answer(&f.peer, packet.PUBCOMP, x)
+		g.released(&f.peer, x)
 		return
 	}
 	// As a new subscriber gets them they carry RETAIN [MQTT-3.3.1-8].
@@ -290,8 +290,8 @@ func (r *retainedRun) take(f *fetcher, x packet.Frame, now int64) {
 			return
 		}
 	}
-	m, ok := g.parsePublish(x)
-	if !ok {
+	var m publication
+	if !g.parsePublish(x, &m) {
 		g.result.Faults.Protocol++
 		return
 	}

@@ -216,7 +216,7 @@ func appendAck(dst []byte, t packet.Type, id uint16) []byte {
 // takeMessage handles what a subscriber receives.
 func (g *generator) takeMessage(s *subscriber, f packet.Frame, now int64) {
 	if f.Type == packet.PUBREL && g.sc.QoS == 2 {
-		g.answer(&s.peer, packet.PUBCOMP, f)
+		g.released(&s.peer, f)
 		return
 	}
 	// Neither DUP nor RETAIN belongs on a first delivery, and the QoS is that of
@@ -227,13 +227,13 @@ func (g *generator) takeMessage(s *subscriber, f packet.Frame, now int64) {
 			return
 		}
 	}
-	m, ok := g.parsePublish(f)
-	if !ok {
+	var m publication
+	if !g.parsePublish(f, &m) {
 		g.result.Faults.Protocol++
 		return
 	}
 	g.acknowledge(&s.peer, f.Flags>>1&3, m.id)
-	g.check(s, m, now)
+	g.check(s, &m, now)
 }
 
 // acknowledge answers a message.
@@ -249,13 +249,14 @@ func (g *generator) acknowledge(p *peer, qos byte, id uint16) {
 	g.touch(p)
 }
 
-func (g *generator) answer(p *peer, t packet.Type, f packet.Frame) {
+// released answers a PUBREL.
+func (g *generator) released(p *peer, f packet.Frame) {
 	id, ok := g.parseAck(f)
 	if !ok {
 		g.result.Faults.Protocol++
 		return
 	}
-	p.out = appendAck(p.out, t, id)
+	p.out = appendAck(p.out, packet.PUBCOMP, id)
 	g.touch(p)
 }
 
@@ -269,39 +270,41 @@ type publication struct {
 // parsePublish takes a PUBLISH apart; false if it is malformed. The usual one,
 // without properties, is done here: packet.ParsePublish also checks what this
 // generator compares byte by byte, and resets what it does not need.
-func (g *generator) parsePublish(f packet.Frame) (publication, bool) {
+func (g *generator) parsePublish(f packet.Frame, m *publication) bool {
 	b := f.Body
 	qos := f.Flags >> 1 & 3
 	if len(b) < 2 || qos == 3 {
-		return publication{}, false
+		return false
 	}
 	end := 2 + int(binary.BigEndian.Uint16(b))
 	at := end
-	var id uint16
 	if qos > 0 {
 		at += 2
 	}
 	if len(b) < at {
-		return publication{}, false
+		return false
 	}
+	m.topic, m.id = b[2:end], 0
 	if qos > 0 {
-		id = binary.BigEndian.Uint16(b[end:])
+		m.id = binary.BigEndian.Uint16(b[end:])
 	}
 	if g.version == packet.V5 {
 		if len(b) == at || b[at] != 0 {
-			return g.parseProperties(f)
+			return g.parseProperties(f, m)
 		}
 		at++
 	}
-	return publication{topic: b[2:end], id: id, payload: b[at:]}, true
+	m.payload = b[at:]
+	return true
 }
 
-func (g *generator) parseProperties(f packet.Frame) (publication, bool) {
-	var m packet.Publish
-	if err := packet.ParsePublish(&m, f.Flags, f.Body, g.version, packet.FromServer); err != nil {
-		return publication{}, false
+func (g *generator) parseProperties(f packet.Frame, m *publication) bool {
+	var p packet.Publish
+	if err := packet.ParsePublish(&p, f.Flags, f.Body, g.version, packet.FromServer); err != nil {
+		return false
 	}
-	return publication{topic: m.Topic, id: m.ID, payload: m.Payload}, true
+	m.topic, m.id, m.payload = p.Topic, p.ID, p.Payload
+	return true
 }
 
 // flow is where the messages of a publisher are counted at a subscriber; nil
@@ -324,7 +327,7 @@ func (g *generator) flow(s *subscriber, publisher int) *flow {
 }
 
 // check compares a message with what was sent and counts it.
-func (g *generator) check(s *subscriber, m publication, now int64) {
+func (g *generator) check(s *subscriber, m *publication, now int64) {
 	if len(m.payload) < StampSize {
 		g.result.Faults.Damaged++
 		return
