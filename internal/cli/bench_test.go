@@ -124,8 +124,7 @@ func TestStatusOfABench(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			x := &benchReport{faults: c.faults, verdicts: c.verdicts, interrupted: c.interrupted}
 			got := 0
-			var s *status
-			if errors.As(x.status(&c.b), &s) {
+			if s, ok := errors.AsType[*status](x.status(&c.b)); ok {
 				got = s.code
 			}
 			if got != c.want {

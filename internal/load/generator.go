@@ -341,12 +341,37 @@ func (g *generator) pingAll(now int64) {
 	for n := 0; int64(g.pings.done)*gap <= now && n < len(g.peers); n++ {
 		p := g.peers[g.pings.done%uint64(len(g.peers))]
 		g.pings.done++
-		if p.state == up && !p.pinged {
-			p.pinged = true
-			p.out = packet.AppendPingreq(p.out)
-			g.touch(p)
+		if p.pings == 0 {
+			g.ping(p)
 		}
 	}
+}
+
+// askAll pings behind all that the publishers have sent. A broker answers in
+// order, so it has taken it all in once it has answered.
+func (g *generator) askAll() {
+	for i := range g.pubs {
+		g.ping(&g.pubs[i].peer)
+	}
+}
+
+func (g *generator) ping(p *peer) {
+	if p.state != up {
+		return
+	}
+	p.pings++
+	p.out = packet.AppendPingreq(p.out)
+	g.touch(p)
+}
+
+// asking says whether an answer is still to come.
+func (g *generator) asking() bool {
+	for i := range g.pubs {
+		if g.pubs[i].state == up && g.pubs[i].pings > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // Why a connection is over.

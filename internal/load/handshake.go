@@ -59,7 +59,7 @@ func (g *generator) open(ctx context.Context, peers []*peer, at pace) error {
 // begin connects a peer; what it takes counts from the given time.
 func (g *generator) begin(p *peer, due int64) {
 	p.rest, p.out, p.sent = p.rest[:0], p.out[:0], 0
-	p.full, p.pinged, p.subscribed = false, false, 0
+	p.full, p.pings, p.subscribed = false, 0, 0
 	p.begun = due
 	p.state = dialing
 	g.opening++
@@ -98,8 +98,8 @@ func (g *generator) control(p *peer, f packet.Frame, now int64) {
 		g.welcomed(p, f.Body, now)
 	case f.Type == packet.SUBACK && p.state == subscribing:
 		g.subscribedTo(p, f.Body, now)
-	case f.Type == packet.PINGRESP && p.pinged && len(f.Body) == 0:
-		p.pinged = false
+	case f.Type == packet.PINGRESP && p.pings > 0 && len(f.Body) == 0:
+		p.pings--
 	case f.Type == packet.DISCONNECT && g.version == packet.V5:
 		why := packet.Success
 		if len(f.Body) > 0 {

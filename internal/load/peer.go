@@ -42,7 +42,7 @@ type peer struct {
 	subscribed int   // of them
 	asked      int   // of them, in the SUBSCRIBE that is open
 	begun      int64 // when it was to connect
-	pinged     bool
+	pings      int   // that wait for an answer
 }
 
 // publisher is a peer with its prepared packets.

@@ -162,29 +162,18 @@ func (r *retainedRun) publish(ctx context.Context, payload func(i int) []byte, n
 			}
 			if *next >= last && g.sc.QoS == 0 && p.state == up && p.seq > 0 {
 				p.seq = 0 // it is pinged once
-				p.pinged = true
-				p.out = packet.AppendPingreq(p.out)
-				g.touch(&p.peer)
+				g.ping(&p.peer)
 			}
 		}
 		if !alive {
 			return false
 		}
-		waiting := *next < last || g.unacked > 0 || g.sc.QoS == 0 && g.pinging()
+		waiting := *next < last || g.unacked > 0 || g.sc.QoS == 0 && g.asking()
 		if waiting && g.sc.QoS == 0 && *next < last {
 			g.wakeAt(now)
 		}
 		return waiting && !g.stalled(now, r.sc.Patience)
 	})
-}
-
-func (g *generator) pinging() bool {
-	for i := range g.pubs {
-		if g.pubs[i].state == up && g.pubs[i].pinged {
-			return true
-		}
-	}
-	return false
 }
 
 // append adds message i to what a publisher has to send; without a payload it

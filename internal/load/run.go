@@ -47,6 +47,7 @@ type trafficRun struct {
 	timing Timing
 	step   step
 	ends   int64 // of lingering
+	asked  bool  // whether the broker has everything
 	churn  *churn
 
 	before  usage
@@ -125,7 +126,7 @@ func (r *trafficRun) advance(now int64, stop bool) error {
 		g.ripe = g.ripe[:0]
 		return r.end()
 	case draining:
-		if g.undelivered == 0 && g.unacked == 0 && r.churn.idle() {
+		if !r.busy() {
 			r.step, r.ends = lingering, now+int64(linger)
 		}
 	case lingering:
@@ -182,14 +183,34 @@ func (r *trafficRun) end() error {
 	return err
 }
 
+// busy says whether something is still to come.
+func (r *trafficRun) busy() bool {
+	g := r.g
+	if g.undelivered > 0 || g.unacked > 0 || !r.churn.idle() {
+		return true
+	}
+	if !g.endless() || r.step < draining {
+		return false
+	}
+	if !r.asked {
+		r.asked = true
+		g.askAll()
+	}
+	return g.asking()
+}
+
 // watchdog ends a run in which messages are on their way but none arrives.
 func (r *trafficRun) watchdog(now int64) error {
 	g := r.g
-	if g.undelivered == 0 && g.unacked == 0 && r.churn.idle() {
+	patience := r.timing.Drain
+	if r.step == draining && g.endless() {
+		patience *= 6 // the sockets hold much that the broker has to read before it answers
+	}
+	if !r.busy() {
 		g.progress = now
 		return nil
 	}
-	if g.connected > 0 && !g.stalled(now, r.timing.Drain) {
+	if g.connected > 0 && !g.stalled(now, patience) {
 		return nil
 	}
 	if r.step == warming {
