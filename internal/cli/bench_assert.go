@@ -119,12 +119,15 @@ type verdict struct {
 	Assertion string   `json:"assertion"`
 	Value     *float64 `json:"value"` // null: it was not measured
 	Holds     bool     `json:"holds"`
+
+	unit unit
 }
 
 // judge looks at all assertions. What was not measured does not hold.
 func (x *benchReport) judge(all []assertion) {
+	known := units()
 	for _, a := range all {
-		v := verdict{Assertion: a.text}
+		v := verdict{Assertion: a.text, unit: known[a.name]}
 		if value, ok := x.find(a.name); ok {
 			v.Value, v.Holds = &value, a.holds(value)
 		}

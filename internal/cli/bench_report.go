@@ -191,7 +191,10 @@ func (v verdict) told() string {
 	if v.Value == nil {
 		return v.Assertion + " (it was not measured)"
 	}
-	return fmt.Sprintf("%s (%g)", v.Assertion, *v.Value)
+	if v.unit == inSeconds {
+		return fmt.Sprintf("%s (%s)", v.Assertion, tell(time.Duration(*v.Value*1e9)))
+	}
+	return fmt.Sprintf("%s (%.6g)", v.Assertion, *v.Value)
 }
 
 type tableRow struct {
