@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -26,22 +25,28 @@ type benchReport struct {
 	verdicts    []verdict
 
 	scenario, broker, protocol string
-	begun                      time.Time
-	pid                        int
+	ended                      time.Time
 }
 
 func newReport(what string, f load.Faults, interrupted bool) *benchReport {
-	return &benchReport{what: what, faults: f, interrupted: interrupted, begun: time.Now()}
+	return &benchReport{what: what, faults: f, interrupted: interrupted, ended: time.Now()}
 }
 
 // describe adds what does not come from the run.
 func (x *benchReport) describe(b *bench, p *plan) {
-	x.scenario, x.broker, x.protocol, x.pid = b.scenario, p.address, p.options.Version.String(), b.pid
+	x.scenario, x.broker, x.protocol = b.scenario, p.address, p.options.Version.String()
+	if b.pid > 0 && !b.seesBroker() {
+		x.warn("--pid: CPU and memory of the broker are read in /proc, which only Linux has; they were not measured")
+	}
 }
 
-// failed says whether messages went wrong in a way that counts.
+// faulty says whether messages went wrong in a way that counts. What is
+// missing where a connection ended went with it.
 func (x *benchReport) faulty(b *bench) bool {
 	f := x.faults
+	if f.Closed > 0 {
+		f.Lost, f.Protocol = 0, 0
+	}
 	if b.allowLoss && b.qos == 0 && b.scenario != "offline" {
 		f.Lost = 0
 	}
@@ -54,7 +59,7 @@ func (x *benchReport) status(b *bench) error {
 	switch {
 	case x.faulty(b):
 		return &status{exitFaulty, fmt.Errorf("faults: %v", x.faults)}
-	case x.faults.Trouble != "" && x.faults.Lost == 0 || x.faults.Closed > 0:
+	case x.faults.Closed > 0, x.faults.Trouble != "" && x.faults.Lost == 0:
 		return &status{exitFailed, fmt.Errorf("%v", x.faults)}
 	case x.interrupted:
 		return &status{code: exitInterrupted}
@@ -109,7 +114,7 @@ func toFile(e *env, name string, mode int, write func(w io.Writer, empty bool) e
 func (x *benchReport) writeJSON(w io.Writer, _ bool) error {
 	doc := map[string]any{
 		"scenario": x.scenario, "what": x.what, "broker": x.broker, "protocol": x.protocol, "fantail": version(),
-		"ended": x.begun.UTC().Format(time.RFC3339Nano), "interrupted": x.interrupted, "trouble": x.faults.Trouble,
+		"ended": x.ended.UTC().Format(time.RFC3339Nano), "interrupted": x.interrupted, "trouble": x.faults.Trouble,
 		"warnings": append([]string{}, x.warnings...), "assertions": append([]verdict{}, x.verdicts...),
 	}
 	for _, f := range x.figures {
@@ -133,7 +138,7 @@ func (x *benchReport) writeJSON(w io.Writer, _ bool) error {
 func (x *benchReport) writeCSV(w io.Writer, empty bool) error {
 	columns := csvColumns()
 	head := append(make([]string, 0, 5+len(columns)), "ended", "scenario", "broker", "protocol", "interrupted")
-	line := append(make([]string, 0, 5+len(columns)), x.begun.UTC().Format(time.RFC3339), x.scenario, x.broker, x.protocol, strconv.FormatBool(x.interrupted))
+	line := append(make([]string, 0, 5+len(columns)), x.ended.UTC().Format(time.RFC3339), x.scenario, x.broker, x.protocol, strconv.FormatBool(x.interrupted))
 	for _, name := range columns {
 		head = append(head, name)
 		cell := ""
@@ -170,9 +175,6 @@ func (x *benchReport) writeTable(to io.Writer) error {
 	x.writeLatencies(t)
 	if err := t.Flush(); err != nil {
 		return err
-	}
-	if x.pid > 0 && runtime.GOOS != "linux" {
-		x.warn("--pid needs /proc, which only Linux has")
 	}
 	for _, text := range x.warnings {
 		fmt.Fprintf(w, "\nNote: %s.\n", text)

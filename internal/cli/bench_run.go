@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"runtime"
 	"strings"
 
 	"github.com/fantail-mqtt/fantail/client"
@@ -68,6 +69,9 @@ func (b *bench) offline() load.Durable {
 	}
 }
 
+// seesBroker says whether the broker's own figures can be had.
+func (b *bench) seesBroker() bool { return b.pid > 0 && runtime.GOOS == "linux" }
+
 // aim is where and as whom the clients of a load connect. Plain TCP is left to
 // the load itself, which is faster.
 func (b *bench) aim(ctx context.Context, p *plan) (load.Target, error) {
@@ -76,7 +80,10 @@ func (b *bench) aim(ctx context.Context, p *plan) (load.Target, error) {
 		Login: load.Login{
 			Version: o.Version, HasUserName: o.HasUserName, UserName: o.UserName, Password: o.Password, KeepAlive: o.KeepAlive,
 		},
-		PID: b.pid, Watch: b.watch,
+		Watch: b.watch,
+	}
+	if b.seesBroker() {
+		to.PID = b.pid
 	}
 	u, err := url.Parse(o.URL)
 	if err != nil {
@@ -121,7 +128,7 @@ func (b *bench) runTraffic(ctx context.Context, p *plan) (*benchReport, error) {
 		return nil, err
 	}
 	x := newReport(sc.String(), r.Faults, r.Interrupted)
-	x.traffic(r, b.pid > 0)
+	x.traffic(r, b.seesBroker())
 	x.bottleneck(r, sc, to.Dial == nil)
 	return x, nil
 }
@@ -136,7 +143,7 @@ func (b *bench) runSub(ctx context.Context, p *plan) (*benchReport, error) {
 		return nil, err
 	}
 	x := newReport(fmt.Sprintf("%d subscribers to %s, QoS %d", b.clients, b.topics, b.qos), r.Faults, r.Interrupted)
-	x.traffic(r, b.pid > 0)
+	x.traffic(r, b.seesBroker())
 	x.bottleneck(r, load.Scenario{}, to.Dial == nil)
 	return x, nil
 }
@@ -156,7 +163,7 @@ func (b *bench) runConn(ctx context.Context, p *plan) (*benchReport, error) {
 		with = ", a subscription each"
 	}
 	x := newReport(fmt.Sprintf("%d connections%s", b.clients, with), load.Faults{Closed: uint64(r.Closed), Protocol: r.Protocol}, r.Interrupted)
-	x.idle(r, b.pid > 0)
+	x.idle(r, b.seesBroker())
 	return x, nil
 }
 
@@ -171,7 +178,7 @@ func (b *bench) runRetained(ctx context.Context, p *plan) (*benchReport, error) 
 		return nil, err
 	}
 	x := newReport(fmt.Sprintf("%d retained messages, %d subscribers, QoS %d, %s B", b.count, b.clients, b.qos, strings.Trim(b.sizes, " ")), r.Faults, r.Interrupted)
-	x.retained(r, b.pid > 0)
+	x.retained(r, b.seesBroker())
 	return x, nil
 }
 
@@ -186,6 +193,6 @@ func (b *bench) runOffline(ctx context.Context, p *plan) (*benchReport, error) {
 		return nil, err
 	}
 	x := newReport(sc.String(), r.Faults, r.Interrupted)
-	x.offline(r, b.pid > 0)
+	x.offline(r, b.seesBroker())
 	return x, nil
 }

@@ -105,20 +105,21 @@ func TestStatusOfABench(t *testing.T) {
 		b           bench
 		want        int
 	}{
-		"all is well":                        {want: 0},
-		"lost":                               {faults: load.Faults{Lost: 1}, want: 4},
-		"lost at QoS 0, which is allowed":    {faults: load.Faults{Lost: 1}, b: bench{allowLoss: true}, want: 0},
-		"lost at QoS 1, which cannot be":     {faults: load.Faults{Lost: 1}, b: bench{allowLoss: true, qos: 1}, want: 4},
-		"duplicated, with loss allowed":      {faults: load.Faults{Duplicated: 1}, b: bench{allowLoss: true}, want: 4},
-		"out of order":                       {faults: load.Faults{Disordered: 1}, want: 4},
-		"stalled, and so lost":               {faults: load.Faults{Lost: 1, Trouble: "stalled"}, want: 4},
-		"a connection ended":                 {faults: load.Faults{Closed: 1, Trouble: "ended"}, want: 1},
-		"an assertion":                       {verdicts: missed, want: 3},
-		"an assertion and a loss":            {verdicts: missed, faults: load.Faults{Lost: 1}, want: 4},
-		"interrupted":                        {interrupted: true, want: 130},
-		"interrupted before it could hold":   {interrupted: true, verdicts: missed, want: 130},
-		"interrupted after a loss":           {interrupted: true, faults: load.Faults{Lost: 1}, want: 4},
-		"a connection ended and messages so": {faults: load.Faults{Closed: 1, Lost: 3, Trouble: "ended"}, want: 4},
+		"all is well":                          {want: 0},
+		"lost":                                 {faults: load.Faults{Lost: 1}, want: 4},
+		"lost at QoS 0, which is allowed":      {faults: load.Faults{Lost: 1}, b: bench{allowLoss: true}, want: 0},
+		"lost at QoS 1, which cannot be":       {faults: load.Faults{Lost: 1}, b: bench{allowLoss: true, qos: 1}, want: 4},
+		"duplicated, with loss allowed":        {faults: load.Faults{Duplicated: 1}, b: bench{allowLoss: true}, want: 4},
+		"out of order":                         {faults: load.Faults{Disordered: 1}, want: 4},
+		"stalled, and so lost":                 {faults: load.Faults{Lost: 1, Trouble: "stalled"}, want: 4},
+		"a connection ended":                   {faults: load.Faults{Closed: 1, Trouble: "ended"}, want: 1},
+		"an assertion":                         {verdicts: missed, want: 3},
+		"an assertion and a loss":              {verdicts: missed, faults: load.Faults{Lost: 1}, want: 4},
+		"interrupted":                          {interrupted: true, want: 130},
+		"interrupted before it could hold":     {interrupted: true, verdicts: missed, want: 130},
+		"interrupted after a loss":             {interrupted: true, faults: load.Faults{Lost: 1}, want: 4},
+		"a connection ended, messages with it": {faults: load.Faults{Closed: 1, Lost: 3, Protocol: 2, Trouble: "ended"}, want: 1},
+		"a connection ended after a duplicate": {faults: load.Faults{Closed: 1, Duplicated: 1, Trouble: "ended"}, want: 4},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
