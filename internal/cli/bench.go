@@ -24,7 +24,7 @@ type bench struct {
 	group                            int // of share
 	count, filters                   int
 	topics, sizes, rate, churn       string
-	qos, inflight                    int
+	qos, inflight, threads           int
 	retain, subscribe                bool
 	duration, warmup, ramp           time.Duration
 	patience, tick, settle           time.Duration
@@ -49,7 +49,7 @@ type benchScenario struct {
 
 func benchScenarios() []benchScenario {
 	second := time.Second
-	traffic := "warmup ramp topics size qos inflight rate tick retain drain"
+	const traffic = "warmup ramp topics size qos inflight rate tick retain drain"
 	return []benchScenario{
 		{
 			name: "conn", short: "Hold connections: connects per second, their latency, and memory per connection",
@@ -59,7 +59,7 @@ func benchScenarios() []benchScenario {
 		{
 			name: "pub", short: "Publish only",
 			long:  "At QoS 0 nothing says whether the broker has taken a message in: the closed loop then sends what the sockets take.",
-			flags: "warmup ramp topics size qos inflight rate tick retain drain", preset: bench{clients: 50, topics: "bench/%i", inflight: 32}, run: (*bench).runTraffic,
+			flags: traffic + " threads", preset: bench{clients: 50, topics: "bench/%i", inflight: 32}, run: (*bench).runTraffic,
 			example: "  fantail bench pub --clients 100 --rate 20k --qos 1\n  fantail bench pub --topics 'plant/%i/state' --retain --size 64,1k,16k",
 		},
 		{
@@ -70,7 +70,7 @@ func benchScenarios() []benchScenario {
 			example: "  fantail bench sub --clients 10 --topics 'bench/#' --duration 30s",
 		},
 		{
-			name: "pairs", short: "Publisher i to subscriber i, a topic each", flags: traffic,
+			name: "pairs", short: "Publisher i to subscriber i, a topic each", flags: traffic + " threads",
 			preset: bench{clients: 50, topics: "bench/%r/pair/%i"}, run: (*bench).runTraffic,
 			example: "  fantail bench pairs --duration 5s\n  fantail bench pairs --clients 100 --rate 10k --qos 1 --assert 'e2e.p99<20ms,lost=0'",
 		},
@@ -196,6 +196,7 @@ func (b *bench) optionalFlags() *pflag.FlagSet {
 		b.inflight = 64
 	}
 	f.IntVarP(&b.inflight, "inflight", "M", b.inflight, "closed loop: each publisher has at most `N` messages that are not delivered and acknowledged")
+	f.IntVar(&b.threads, "threads", 1, "`N` loops share the clients, each on a processor of its own")
 	f.BoolVarP(&b.retain, "retain", "r", false, "publish with the retain flag")
 	f.DurationVar(&b.warmup, "warmup", time.Second, "traffic that is not measured, before")
 	f.DurationVar(&b.ramp, "ramp", 0, "spread the connects over so long (default: as fast as the broker accepts)")
@@ -293,6 +294,7 @@ func (b *bench) prepare(cmd *cobra.Command) (*plan, error) {
 	check(b.duration <= 0, "--duration %v: this is not above 0", b.duration)
 	check(b.patience <= 0, "--drain %v: this is not above 0", b.patience)
 	check(min(b.warmup, b.ramp, b.tick, b.settle) < 0, "--warmup, --ramp, --tick and --settle cannot be below 0")
+	check(b.threads < 1, "--threads %d: this is below 1", b.threads)
 	check(b.pid < 0, "--pid %d: this is no process", b.pid)
 	check(b.json == "-" && b.csv == "-", "--json - and --csv -: standard output takes one of them")
 	p, err := b.target(cmd)

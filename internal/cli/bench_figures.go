@@ -230,8 +230,11 @@ func (x *benchReport) addStage(name string, s *load.Stage, withBroker bool) {
 func (x *benchReport) bottleneck(r *load.Result, sc load.Scenario, oneThread bool) {
 	window := max(r.Window.Seconds(), 1e-9)
 	processors := float64(runtime.NumCPU())
-	limit := 1.0
+	limit := float64(max(1, sc.Threads))
 	if !oneThread {
+		limit = processors
+	}
+	if limit > processors {
 		limit = processors
 	}
 	if used := r.OwnCPU.Seconds() / window; used > 0.9*limit {

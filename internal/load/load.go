@@ -81,6 +81,12 @@ type Scenario struct {
 	// the user name and %r for the run.
 	Topics string
 
+	// Threads is how many loops share the clients of Pairs and Alone, each on a
+	// thread of its own; 0 is one.
+	Threads int
+
+	first int // the number of the first publisher, where others have the ones before
+
 	// Tick is the grain of the open loop's schedule: what falls due within a tick
 	// is due at its end, each message from another publisher. 0 spaces messages
 	// evenly, which gives the broker one wake-up for each at low rates.
@@ -131,7 +137,20 @@ func (s Scenario) Validate() error {
 	if err := checkSizes(s.Sizes); err != nil {
 		return err
 	}
+	if err := s.checkThreads(); err != nil {
+		return err
+	}
 	return s.checkTopics()
+}
+
+func (s Scenario) checkThreads() error {
+	switch {
+	case s.Threads < 0 || s.Threads > s.Publishers:
+		return fmt.Errorf("scenario: %d threads for %d publishers", s.Threads, s.Publishers)
+	case s.Threads > 1 && (s.Shape != Pairs && s.Shape != Alone || s.Churn > 0):
+		return fmt.Errorf("scenario: %v is for one thread", s.Shape)
+	}
+	return nil
 }
 
 func checkSizes(sizes []int) error {

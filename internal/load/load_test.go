@@ -15,17 +15,20 @@ func TestValidate(t *testing.T) {
 		change func(*Scenario)
 		want   string // part of the error; none if empty
 	}{
-		"a good one":               {func(*Scenario) {}, ""},
-		"an unknown shape":         {func(s *Scenario) { s.Shape = 9 }, "shape 9"},
-		"nobody publishes":         {func(s *Scenario) { s.Publishers = 0 }, "0 publishers"},
-		"pairs that do not pair":   {func(s *Scenario) { s.Publishers = 2 }, "pairs of 2"},
-		"a QoS that is none":       {func(s *Scenario) { s.QoS = 3 }, "QoS 3"},
-		"a closed loop, no window": {func(s *Scenario) { s.Window = 0 }, "window 0"},
-		"too large a window":       {func(s *Scenario) { s.Window = 65536 }, "window 65536"},
-		"an open loop needs none":  {func(s *Scenario) { s.Window, s.Rate = 0, 10 }, ""},
-		"a rate below 0":           {func(s *Scenario) { s.Rate = -1 }, "rate -1"},
-		"no room for the stamp":    {func(s *Scenario) { s.Sizes = []int{64, 23} }, "payload of 23"},
-		"a payload out of reason":  {func(s *Scenario) { s.Sizes = []int{1 << 30} }, "payload of 1073741824"},
+		"a good one":                {func(*Scenario) {}, ""},
+		"an unknown shape":          {func(s *Scenario) { s.Shape = 9 }, "shape 9"},
+		"nobody publishes":          {func(s *Scenario) { s.Publishers = 0 }, "0 publishers"},
+		"pairs that do not pair":    {func(s *Scenario) { s.Publishers = 2 }, "pairs of 2"},
+		"a QoS that is none":        {func(s *Scenario) { s.QoS = 3 }, "QoS 3"},
+		"a closed loop, no window":  {func(s *Scenario) { s.Window = 0 }, "window 0"},
+		"too large a window":        {func(s *Scenario) { s.Window = 65536 }, "window 65536"},
+		"an open loop needs none":   {func(s *Scenario) { s.Window, s.Rate = 0, 10 }, ""},
+		"threads for all pairs":     {func(s *Scenario) { s.Threads = 3 }, ""},
+		"more threads than pairs":   {func(s *Scenario) { s.Threads = 4 }, "4 threads"},
+		"threads that share a flow": {func(s *Scenario) { s.Shape, s.Threads = Fanin, 2 }, "one thread"},
+		"a rate below 0":            {func(s *Scenario) { s.Rate = -1 }, "rate -1"},
+		"no room for the stamp":     {func(s *Scenario) { s.Sizes = []int{64, 23} }, "payload of 23"},
+		"a payload out of reason":   {func(s *Scenario) { s.Sizes = []int{1 << 30} }, "payload of 1073741824"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -15,12 +15,21 @@ func Run(ctx context.Context, to Target, sc Scenario, timing Timing) (*Result, e
 	if err := sc.Validate(); err != nil {
 		return nil, err
 	}
+	if sc.Threads > 1 {
+		return runParts(ctx, to, sc, timing)
+	}
+	return runPart(ctx, to, sc, timing, func(err error) error { return err })
+}
+
+// runPart runs one loop. It is told to go on, or not, by gate, once it has
+// connected or failed to.
+func runPart(ctx context.Context, to Target, sc Scenario, timing Timing, gate func(error) error) (*Result, error) {
 	g, err := newRun(to, sc)
 	if err != nil {
-		return nil, err
+		return nil, gate(err)
 	}
 	r := &trafficRun{g: g, timing: timing}
-	err = r.connect(ctx)
+	err = gate(r.connect(ctx))
 	if err == nil {
 		err = g.explain(r.measure(ctx))
 	}

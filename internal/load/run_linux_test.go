@@ -66,6 +66,8 @@ func scenarios() []load.Scenario {
 		with(func(s *load.Scenario) { s.Shape, s.Publishers, s.Subscribers, s.QoS = load.Alone, 3, 0, 1 }),
 		with(func(s *load.Scenario) { s.Shape, s.Publishers, s.Subscribers = load.Alone, 3, 0 }),
 		with(func(s *load.Scenario) { s.Topics, s.Retain = "a/%i/%c/%r", true }),
+		with(func(s *load.Scenario) { s.Threads, s.Topics, s.QoS, s.Rate = 3, "threads/%i", 1, 1000 }),
+		with(func(s *load.Scenario) { s.Shape, s.Publishers, s.Subscribers, s.Threads = load.Alone, 3, 0, 2 }),
 		with(func(s *load.Scenario) { s.Rate, s.Churn, s.QoS = 200, 200, 2 }),
 	}
 }
@@ -262,7 +264,7 @@ func TestWhoIsNotLetInHearsWhy(t *testing.T) {
 	if err := p.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	sc := load.Scenario{Shape: load.Pairs, Publishers: 1, Subscribers: 1, Window: 1, Sizes: []int{64}}
+	sc := load.Scenario{Shape: load.Pairs, Publishers: 2, Subscribers: 2, Window: 1, Sizes: []int{64}, Threads: 2}
 	for way, target := range ways(load.Target{Addr: p.Addr}) {
 		_, err := load.Run(t.Context(), target, sc, load.Timing{Measure: time.Second, Drain: time.Second})
 		if !errors.Is(err, syscall.ECONNREFUSED) {

@@ -41,7 +41,7 @@ func varies(pattern string) bool {
 
 // topic is the topic of one publisher.
 func (n names) topic(client string, publisher int) string {
-	return strings.NewReplacer("%i", strconv.Itoa(publisher), "%c", client, "%u", n.user, "%r", n.run, "%%", "%").Replace(n.pattern())
+	return strings.NewReplacer("%i", strconv.Itoa(n.first+publisher), "%c", client, "%u", n.user, "%r", n.run, "%%", "%").Replace(n.pattern())
 }
 
 // filter covers the topics of all publishers: + stands for a level that
