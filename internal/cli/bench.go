@@ -182,9 +182,9 @@ func (b *bench) optionalFlags() *pflag.FlagSet {
 	f.IntVar(&b.group, "share", b.group, "the shared group has `N` members")
 	f.IntVar(&b.count, "count", b.count, "`N` messages, all together")
 	f.IntVar(&b.filters, "filters", b.filters, "`N` wildcard filters, all together")
-	f.StringVar(&b.churn, "churn", b.churn, "so many clients a second come and go, as in 100/s")
+	f.StringVar(&b.churn, "churn", b.churn, "clients that come and go a second, at this `RATE`, as in 100/s")
 	f.BoolVar(&b.subscribe, "subscribe", false, "each connection also has one subscription")
-	f.StringVar(&b.rate, "rate", b.rate, "open loop: so many a second, all together, as in 10k or 50k/s (default: closed loop)")
+	f.StringVar(&b.rate, "rate", b.rate, "open loop: so many a second, all together, at this `RATE`, as in 10k or 50k/s; 0: closed loop")
 	f.DurationVar(&b.tick, "tick", 200*time.Microsecond, "open loop: what is due within a tick is due at its end; 0 spaces messages evenly")
 	f.StringVar(&b.topics, "topics", b.topics, "`PATTERN` of topics: %i is the number of the publisher, %c its client id, %u the user, %r the run")
 	if b.sizes = "128"; b.scenario == "sub" {
@@ -210,7 +210,7 @@ func (b *bench) addReportFlags(f *pflag.FlagSet) {
 	f.IntVar(&b.pid, "pid", 0, "measure CPU and memory of the broker, `PID` on this machine (Linux)")
 	f.StringVar(&b.json, "json", "", "write the figures as JSON to `FILE`, - is standard output")
 	f.StringVar(&b.csv, "csv", "", "add the figures as a line of CSV to `FILE`, - is standard output")
-	f.StringVar(&b.assert, "assert", "", "what must hold, as in 'e2e.p99<20ms,lost=0'; the exit status is 3 if it does not")
+	f.StringVar(&b.assert, "assert", "", "`LIST` of what must hold, as in 'e2e.p99<20ms,lost=0'; the exit status is 3 if it does not")
 	f.BoolVar(&b.allowLoss, "allow-loss", false, "what is lost at QoS 0 is counted, but no failure")
 }
 

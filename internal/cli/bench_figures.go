@@ -226,9 +226,15 @@ func (x *benchReport) addStage(name string, s *load.Stage, withBroker bool) {
 	}
 }
 
+// shortest is the window that CPU times, of 10 ms each, say something about.
+const shortest = 100 * time.Millisecond
+
 // bottleneck says where the generator itself, or the machine, was the limit.
 func (x *benchReport) bottleneck(r *load.Result, sc load.Scenario, oneThread bool) {
-	window := max(r.Window.Seconds(), 1e-9)
+	if r.Window < shortest {
+		return
+	}
+	window := r.Window.Seconds()
 	processors := float64(runtime.NumCPU())
 	limit := float64(max(1, sc.Threads))
 	if !oneThread {

@@ -56,7 +56,7 @@ func (r *durableRun) measure(ctx context.Context) error {
 		}
 	}
 	if r.sc.Pattern == Growth {
-		r.g.result.Faults.Protocol += uint64(r.g.unacked)
+		r.g.result.Faults.Protocol += uint64(r.g.unacked) // nobody comes back: nothing else is to be counted
 		return nil
 	}
 	if err := r.drain(ctx); err != nil {

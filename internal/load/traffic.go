@@ -384,7 +384,11 @@ func (g *generator) count(f *flow, publisher int, seq uint64) bool {
 // settleAccounts adds up what never came.
 func (g *generator) settleAccounts() {
 	f := &g.result.Faults
-	f.Protocol += uint64(g.unacked)
+	for i := range g.pubs {
+		if g.pubs[i].state != away { // with its connection, its acknowledgements are gone
+			f.Protocol += uint64(g.pubs[i].ids.used)
+		}
+	}
 	for i := range g.group {
 		f.Lost += g.group[i].missing(g.pubs[i].seq)
 	}
