@@ -105,7 +105,7 @@ func benchScenarios() []benchScenario {
 		{
 			name: "wild", short: "Publish among --filters wildcard subscriptions, each message to one of them",
 			flags: "warmup ramp size qos inflight rate tick drain subscribers filters", preset: bench{clients: 50, subscribers: 10, filters: 10_000, inflight: 32}, run: (*bench).runTraffic,
-			example: "  fantail bench wild --filters 100000",
+			example: "  fantail bench wild --filters 100000 --subscribers 100 --clients 100",
 		},
 		{
 			name: "churn", short: "Clients that come and go (--churn a second) beside steady pairs", flags: traffic + " churn",

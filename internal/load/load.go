@@ -193,8 +193,12 @@ func (s Scenario) Name() string {
 
 func (s Scenario) String() string {
 	pace := fmt.Sprintf("closed loop, window %d", s.Window)
+	what := "deliveries"
+	if s.Shape == Alone {
+		what = "messages"
+	}
 	if s.Rate > 0 {
-		pace = fmt.Sprintf("open loop, %g deliveries/s in ticks of %v", s.Rate, s.Tick)
+		pace = fmt.Sprintf("open loop, %g %s/s in ticks of %v", s.Rate, what, s.Tick)
 	}
 	return fmt.Sprintf("%d → %d, QoS %d, %s, %s B", s.Publishers, s.Subscribers, s.QoS, pace, list(s.Sizes))
 }

@@ -72,7 +72,7 @@ func (g *generator) endless() bool { return g.copies == 0 && g.sc.QoS == 0 }
 // behind it; they keep their time, so the wait is in their latency.
 func (g *generator) keepSchedule(now int64) {
 	due := g.dueAt(g.due)
-	if due <= now && !g.heldBack && g.due > 0 {
+	if due <= now && due >= g.from && !g.heldBack {
 		g.result.Late.Record(time.Duration(now - due)) // by itself: nobody kept it waiting
 	}
 	g.heldBack = false
