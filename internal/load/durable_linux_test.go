@@ -1,6 +1,7 @@
 package load_test
 
 import (
+	"context"
 	"strings"
 	"syscall"
 	"testing"
@@ -64,6 +65,26 @@ func TestDurable(t *testing.T) {
 				t.Errorf("nothing was measured: %+v, %d B before, %d B after, %d B at most", r.Queue, r.Empty, r.Full, r.Peak)
 			}
 		})
+	}
+}
+
+func TestWhatWasQueuedIsDrainedAfterAnInterrupt(t *testing.T) {
+	_, target := start(t)
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	target.Watch = func(s load.Snapshot) {
+		if s.Phase == "queueing" && s.Acked > 0 {
+			interrupt()
+		}
+	}
+	sc := backlog(2, 1<<30)
+	sc.Limit, sc.CleanUp = time.Hour, true
+	r, err := load.RunDurable(ctx, target, sc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !r.Interrupted || r.Queue.Messages == 0 || r.Drain.Messages != r.Queue.Messages || r.Faults.Any() {
+		t.Errorf("interrupted %v, %d queued, %d drained, faults: %v", r.Interrupted, r.Queue.Messages, r.Drain.Messages, r.Faults)
 	}
 }
 

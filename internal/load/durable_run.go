@@ -10,7 +10,7 @@ import (
 
 // RunDurable runs one scenario against a broker without other traffic. An
 // error means that nothing was measured; what goes wrong once messages flow is
-// told in Faults.
+// told in Faults. If ctx ends while messages are queued, those are drained.
 func RunDurable(ctx context.Context, to Target, sc Durable) (*DurableResult, error) {
 	if err := sc.Validate(); err != nil {
 		return nil, err
@@ -20,10 +20,11 @@ func RunDurable(ctx context.Context, to Target, sc Durable) (*DurableResult, err
 		return nil, err
 	}
 	r := &durableRun{g: g, sc: sc}
-	err = r.measure(ctx)
-	g.finishing = true
-	err = errors.Join(g.explain(err), r.cleanUp(ctx), g.close())
-	if err != nil {
+	err = g.explain(r.measure(ctx))
+	if err == nil {
+		err = r.cleanUp(context.WithoutCancel(ctx))
+	}
+	if err := errors.Join(err, g.close()); err != nil {
 		return nil, fmt.Errorf("%s: %w", sc.Pattern.Names()[0], err)
 	}
 	r.result.Connect = g.result.Connect
@@ -46,6 +47,7 @@ func (r *durableRun) measure(ctx context.Context) error {
 	if err := r.queue(ctx); err != nil {
 		return err
 	}
+	ctx = context.WithoutCancel(ctx) // what is queued is drained, or it would look lost
 	var err error
 	if r.result.Full, err = readRSS(r.g.target.PID); err != nil {
 		return err
@@ -161,7 +163,7 @@ func (r *durableRun) publishAll(ctx context.Context) error {
 	g.start()
 	return r.until(context.WithoutCancel(ctx), func(now int64) bool {
 		if now >= int64(r.sc.Limit) || ctx.Err() != nil {
-			r.result.Interrupted = ctx.Err() != nil && left > 0
+			r.result.Interrupted = r.result.Interrupted || ctx.Err() != nil && left > 0
 			left = 0
 		}
 		kept := g.ripe[:0]
@@ -192,10 +194,11 @@ func (r *durableRun) until(ctx context.Context, step func(now int64) (more bool)
 
 // cleanUp makes the broker forget the sessions.
 func (r *durableRun) cleanUp(ctx context.Context) error {
-	if ctx.Err() != nil || !r.sc.CleanUp {
+	if !r.sc.CleanUp {
 		return nil
 	}
 	g := r.g
+	g.finishing = true
 	g.phase = "cleaning up"
 	var list []*peer
 	for _, p := range g.subscriberPeers() { // those that came back would be taken over
