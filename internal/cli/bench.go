@@ -12,9 +12,19 @@ import (
 	"github.com/fantail-mqtt/fantail/internal/load"
 )
 
+// reportFlags say what is told of a bench, and what is wanted of it.
+type reportFlags struct {
+	pid       int
+	json, csv string
+	assert    string
+	allowLoss bool
+	wanted    []assertion
+}
+
 // bench is one run of a load scenario: its flags, and what they come to.
 type bench struct {
 	link
+	reportFlags
 
 	scenario string
 	tlsOn    bool
@@ -29,11 +39,6 @@ type bench struct {
 	duration, warmup, ramp           time.Duration
 	patience, tick, settle           time.Duration
 
-	pid              int
-	json, csv        string
-	assert           string
-	allowLoss        bool
-	wanted           []assertion
 	perSecond, comes float64 // of rate and churn
 	watch            func(load.Snapshot)
 	payloads         []int

@@ -107,9 +107,9 @@ func TestStatusOfABench(t *testing.T) {
 	}{
 		"all is well":                          {want: 0},
 		"lost":                                 {faults: load.Faults{Lost: 1}, want: 4},
-		"lost at QoS 0, which is allowed":      {faults: load.Faults{Lost: 1}, b: bench{allowLoss: true}, want: 0},
-		"lost at QoS 1, which cannot be":       {faults: load.Faults{Lost: 1}, b: bench{allowLoss: true, qos: 1}, want: 4},
-		"duplicated, with loss allowed":        {faults: load.Faults{Duplicated: 1}, b: bench{allowLoss: true}, want: 4},
+		"lost at QoS 0, which is allowed":      {faults: load.Faults{Lost: 1}, b: bench{reportFlags: reportFlags{allowLoss: true}}, want: 0},
+		"lost at QoS 1, which cannot be":       {faults: load.Faults{Lost: 1}, b: bench{reportFlags: reportFlags{allowLoss: true}, qos: 1}, want: 4},
+		"duplicated, with loss allowed":        {faults: load.Faults{Duplicated: 1}, b: bench{reportFlags: reportFlags{allowLoss: true}}, want: 4},
 		"out of order":                         {faults: load.Faults{Disordered: 1}, want: 4},
 		"stalled, and so lost":                 {faults: load.Faults{Lost: 1, Trouble: "stalled"}, want: 4},
 		"a connection ended":                   {faults: load.Faults{Closed: 1, Trouble: "ended"}, want: 1},

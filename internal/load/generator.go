@@ -54,14 +54,12 @@ type generator struct {
 	stuck     bool  // it was waited in vain
 	tolerant  bool  // a connection that ends is counted, not a trouble
 
-	published, acked, delivered uint64
-	bytesOut, bytesIn           uint64
-	undelivered, unacked        int
-	churned                     uint64
-	pings                       pings
-	phase                       string
-	watched                     int64
-	result                      Result
+	counts
+	undelivered, unacked int
+	pings                pings
+	phase                string // as who watches hears it
+	watched              int64
+	result               Result
 }
 
 // guest is a client that comes, does one thing and leaves.

@@ -68,10 +68,6 @@ type counts struct {
 	published, acked, delivered, churned, bytesOut, bytesIn uint64
 }
 
-func (g *generator) counts() counts {
-	return counts{g.published, g.acked, g.delivered, g.churned, g.bytesOut, g.bytesIn}
-}
-
 // connect opens all connections, subscribers first.
 func (r *trafficRun) connect(ctx context.Context) error {
 	g := r.g
@@ -159,7 +155,7 @@ func (r *trafficRun) begin() error {
 	r.before = u
 	g.from = g.now()
 	g.to = g.from + int64(r.timing.Measure)
-	r.atStart = g.counts()
+	r.atStart = g.counts
 	return nil
 }
 
@@ -171,7 +167,7 @@ func (r *trafficRun) end() error {
 		return err
 	}
 	g.to = g.now()
-	x, now := &g.result, g.counts()
+	x, now := &g.result, g.counts
 	x.Window = time.Duration(g.to - g.from)
 	x.Sent = now.published - r.atStart.published
 	x.Acked = now.acked - r.atStart.acked
