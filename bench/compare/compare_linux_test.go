@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fantail-mqtt/fantail/bench/load"
+	"github.com/fantail-mqtt/fantail/internal/load"
 )
 
 const mosquitto = "/usr/sbin/mosquitto"
@@ -148,7 +148,7 @@ func TestMedian(t *testing.T) {
 
 // example is a report of two brokers, two rounds, a scenario and an idle crowd.
 func example() *report {
-	sc := load.Scenario{Shape: load.Pairs, Publishers: 50, Subscribers: 50, Window: 64, Payload: 128}
+	sc := load.Scenario{Shape: load.Pairs, Publishers: 50, Subscribers: 50, Window: 64, Sizes: []int{128}}
 	result := func(cpu time.Duration, faults load.Faults) *load.Result {
 		r := &load.Result{
 			Window: time.Second, Sent: 100_000, Received: 200_000, BrokerCPU: cpu,

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/fantail-mqtt/fantail/bench/load"
+	"github.com/fantail-mqtt/fantail/internal/load"
 )
 
 const idleName = "idle"
@@ -23,7 +23,7 @@ func plan(rate float64, tick time.Duration, payload int) ([]load.Scenario, error
 	}
 	all := make([]load.Scenario, 0, 2*len(base))
 	for _, sc := range base {
-		sc.Payload = payload
+		sc.Sizes = []int{payload}
 		all = append(all, sc)
 	}
 	for _, sc := range all[:len(base)] {
