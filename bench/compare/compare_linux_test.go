@@ -44,7 +44,7 @@ func parse(args ...string) (*options, error) {
 }
 
 func TestOptions(t *testing.T) {
-	everything := "pairs-q0-closed pairs-q1-closed pairs-q2-closed fanout-q0-closed fanout-q1-closed fanin-q0-closed fanin-q1-closed " +
+	everything := "pairs-q0-closed pairs-q1-closed pairs-q2-closed fanout-q0-closed fanout-q1-closed fanin-q0-closed fanin-q1-closed share-q1-closed wild-q0-closed " +
 		"pairs-q0-10000 pairs-q1-10000 pairs-q2-10000 fanout-q0-10000 fanout-q1-10000 fanin-q0-10000 fanin-q1-10000"
 	cases := map[string]struct {
 		args         []string

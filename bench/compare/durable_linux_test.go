@@ -18,7 +18,7 @@ func TestDurableOptions(t *testing.T) {
 		durables  string // by their first names and messages
 		scenarios int
 	}{
-		"all":              {nil, "offline-queue 500000, fanout-offline 20.0, one-in-flight 10000, queue-memory 1000000", 14},
+		"all":              {nil, "offline-queue 500000, fanout-offline 20.0, one-in-flight 10000, queue-memory 1000000", 16},
 		"only durable":     {[]string{"-only", "durable"}, "offline-queue 500000, fanout-offline 20.0, one-in-flight 10000, queue-memory 1000000", 0},
 		"one":              {[]string{"-only", "queue-memory"}, "queue-memory 1000000", 0},
 		"one of two names": {[]string{"-only", "offline-drain"}, "offline-queue 500000", 0},
