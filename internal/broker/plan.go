@@ -11,10 +11,10 @@ import (
 // plan is where the messages of one topic go, worked out once and kept by a
 // tick until a subscription changes that could match.
 type plan struct {
-	topic      string
-	generation uint64
-	targets    []target
-	groups     []*share
+	topic   string
+	mark    route.Mark
+	targets []target
+	groups  []*share
 }
 
 // target is one client with all its subscriptions that match, which together
@@ -28,35 +28,56 @@ type target struct {
 	own     *target  // if so: what the client's own messages get, or nil
 }
 
-// plan finds or makes the plan of a topic.
+// plan finds or makes the plan of a topic. It is valid until the next call.
 func (t *Tick) plan(name []byte) *plan {
-	generation := t.b.index.Generation(name)
-	p := t.plans[string(name)]
-	if p != nil && p.generation == generation {
-		return p
+	p := t.last // a client that publishes much does so to the same topic
+	if p == nil || p.topic != string(name) {
+		p = t.plans[string(name)]
 	}
 	if p == nil {
-		if len(t.plans) >= maxPlans || t.planned >= maxPlanned {
-			clear(t.plans)
-			t.planned = 0
-		}
-		p = &plan{topic: string(name)}
-		t.plans[p.topic] = p
-		t.planned += p.cost()
+		p = t.newPlan(name)
+		t.make(p, name)
+	} else if !t.b.index.Holds(&p.mark, name) {
+		t.make(p, name)
 	}
-	t.make(p, generation)
+	t.last = p
 	return p
 }
 
-func (t *Tick) make(p *plan, generation uint64) {
+// newPlan is an empty plan. With as many as may be it forgets all and uses
+// their memory again, one after the other: to look for one that is not needed
+// would cost more than to make it again.
+func (t *Tick) newPlan(name []byte) *plan {
+	if t.planned >= maxPlanned {
+		clear(t.plans)
+		t.allPlans, t.last, t.planned = nil, nil, 0
+	}
+	if len(t.plans) >= maxPlans {
+		clear(t.plans)
+	}
+	if len(t.plans) == len(t.allPlans) {
+		t.allPlans = append(t.allPlans, &plan{})
+		t.planned += t.allPlans[len(t.plans)].cost()
+	}
+	p := t.allPlans[len(t.plans)]
+	t.planned -= p.cost()
+	p.topic = string(name)
+	t.planned += p.cost()
+	t.plans[p.topic] = p
+	return p
+}
+
+func (t *Tick) make(p *plan, name []byte) {
 	b := t.b
 	var complete bool
+	p.mark = b.index.Mark(name) // before the match
 	t.rows, complete = b.index.Match(p.topic, b.limits.Load().MatchNodes, t.rows[:0])
 	if !complete {
 		t.stats.MatchesCut++
 	}
 	t.planned -= p.cost()
-	*p = plan{topic: p.topic, generation: generation}
+	clear(p.targets)
+	p.targets = p.targets[:0]
 	shared := len(t.rows)
 	for i := range t.rows {
 		if t.rows[i].Group != 0 {
@@ -82,7 +103,7 @@ func (t *Tick) make(p *plan, generation uint64) {
 
 // cost is about how many targets would take as much memory.
 func (p *plan) cost() int {
-	n := 1 + len(p.topic)/64 + len(p.targets)
+	n := 1 + len(p.topic)/64 + cap(p.targets)
 	for _, s := range p.groups {
 		n += 2 * len(s.members)
 	}
@@ -92,20 +113,19 @@ func (p *plan) cost() int {
 // merge makes one target of a client's matching subscriptions.
 func merge(c *Client, rows []route.Row) target {
 	to := target{client: c}
-	var others []route.Row
 	for _, r := range rows {
 		to.qos = max(to.qos, r.QoS)
 		to.retain = to.retain || r.RetainAsPublished
+		to.noLocal = to.noLocal || r.NoLocal
 		if r.ID != 0 {
 			to.ids = append(to.ids, r.ID)
 		}
-		if r.NoLocal {
-			to.noLocal = true
-		} else {
-			others = append(others, r)
-		}
 	}
-	if to.noLocal && len(others) > 0 {
+	if !to.noLocal {
+		return to
+	}
+	others := slices.DeleteFunc(slices.Clone(rows), func(r route.Row) bool { return r.NoLocal })
+	if len(others) > 0 {
 		own := merge(c, others)
 		to.own = &own
 	}
