@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"net"
 	"runtime"
 	"slices"
 	"testing"
@@ -49,7 +50,7 @@ func newScene(tb testing.TB, setup func(*Options)) *scene {
 }
 
 func (s *scene) connect(id string) (*Client, *nowhere) {
-	link := &nowhere{info: Info{ClientID: id, Version: packet.V311}}
+	link := &nowhere{info: Info{ClientID: id, Version: packet.V311, Addr: &net.TCPAddr{}}}
 	s.t.Begin()
 	defer s.t.End()
 	return s.b.Connect(s.t, link, &Connect{Info: &link.info, Terms: session.Terms{Version: packet.V311}}), link

@@ -49,8 +49,8 @@ func (b *Broker) subscribe(t *Tick, c *Client, link Link, s *packet.Subscription
 	if s.NoLocal && f.IsShared() { // [MQTT-3.8.3-4]
 		return 0, nil, packet.Refuse(packet.ProtocolError, "no local on a shared subscription")
 	}
-	if b.o.Access != nil {
-		if err := b.o.Access.Access(link.Info(), Subscribe, s.Filter); err != nil {
+	if b.access != nil {
+		if err := b.access.Access(link.Info(), Subscribe, s.Filter); err != nil {
 			b.refusedFilter(t, c, s.Filter, err.Error())
 			return packet.NotAuthorized, nil, nil
 		}

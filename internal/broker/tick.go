@@ -32,6 +32,7 @@ type Tick struct {
 	allPlans []*plan // first those of plans, then some to be used again
 	last     *plan   // the one used last
 	planned  int     // what plans cost
+	grants   grants
 	rows     []route.Row
 	found    []*message.Message
 	parking  parking
