@@ -5,6 +5,7 @@ import (
 	"net"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,7 +37,7 @@ const perClient = 1000
 
 func newScene(tb testing.TB, setup func(*Options)) *scene {
 	b, stop := newBroker(Memory{}, func(o *Options) {
-		o.Limits.Subscriptions, o.Limits.WildcardSubscriptions, o.Limits.MatchNodes = 10_000, 10_000, 20_000
+		o.Limits.Subscriptions, o.Limits.WildcardSubscriptions, o.Limits.MatchNodes = 10_000, 10_000, 2000 // the default
 		o.Limits.TopicLevels, o.Limits.PendingBytes = 128, 1<<20
 		if setup != nil {
 			setup(o)
@@ -144,6 +145,7 @@ func BenchmarkPublishAmongFilters(b *testing.B) {
 	least := map[int]float64{}
 	for _, n := range []int{1_000, 10_000, 100_000, 1_000_000} {
 		s.crowd(b, n)
+		s.t = s.b.NewTick() // without plans
 		bytes := float64(heap()-empty) / float64(n)
 		for _, of := range []int{1, 256, 100_000} {
 			b.Run(fmt.Sprintf("filters=%d/topics=%d", n, of), func(b *testing.B) {
@@ -165,6 +167,28 @@ func BenchmarkPublishAmongFilters(b *testing.B) {
 	}
 }
 
+// BenchmarkPublishShared is a publish at QoS 0 to a shared subscription of so many
+// members.
+func BenchmarkPublishShared(b *testing.B) {
+	for _, members := range []int{1, 10, 1000} {
+		b.Run(fmt.Sprintf("members=%d", members), func(b *testing.B) {
+			s := newScene(b, nil)
+			defer s.stop()
+			for i := range members {
+				c, link := s.connect(fmt.Sprint("member", i))
+				s.subscribe(b, c, link, "$share/g/jobs/+")
+			}
+			names := [][]byte{[]byte("jobs/1")}
+			var rounds []time.Duration
+			for range max(b.N, 30) {
+				rounds = append(rounds, s.publish(b, names, 0))
+			}
+			b.ReportMetric(best(rounds), "ns/msg")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
 // heap is what is live.
 func heap() uint64 {
 	runtime.GC()
@@ -172,6 +196,31 @@ func heap() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
+}
+
+// BenchmarkPublishHostile publishes to topics that every prefix of a hostile set
+// of filters matches, a new one each time, with four times the default limit on
+// wildcard filters in the set.
+func BenchmarkPublishHostile(b *testing.B) {
+	s := newScene(b, nil)
+	defer s.stop()
+	c, link := s.connect("hostile")
+	s.subscribe(b, c, link, hostile(12)...)
+	p := packet.Publish{Payload: make([]byte, 128)}
+	prefix := strings.Repeat("a/", 12)
+	least := time.Hour
+	for i := range max(b.N, 2000) {
+		p.Topic = fmt.Appendf(p.Topic[:0], "%sb%d", prefix, i)
+		s.t.Begin()
+		begin := time.Now()
+		if err := s.b.Publish(s.t, s.pub, s.link, &p); err != nil {
+			b.Fatal(err)
+		}
+		least = min(least, time.Since(begin))
+		s.t.End()
+	}
+	b.ReportMetric(float64(least.Nanoseconds())/1000, "us/publish")
+	b.ReportMetric(0, "ns/op")
 }
 
 // BenchmarkPublishBesideSubscribes is the cost of publishing while somebody

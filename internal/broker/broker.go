@@ -191,6 +191,8 @@ type Broker struct {
 	reaping       wheel.Entry
 	reapAt        int64 // guarded by retaining
 
+	cutAt atomic.Int64 // when it was last logged that a match was cut short
+
 	groupsMu sync.Mutex // guards groups
 	groups   map[route.Group]*group
 

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"log/slog"
 	"slices"
 
 	"github.com/fantail-mqtt/fantail/internal/route"
@@ -74,6 +75,7 @@ func (t *Tick) make(p *plan, name []byte) {
 	t.rows, complete = b.index.Match(p.topic, b.limits.Load().MatchNodes, t.rows[:0])
 	if !complete {
 		t.stats.MatchesCut++
+		b.warnCut(t.now, p.topic)
 	}
 	t.planned -= p.cost()
 	clear(p.targets)
@@ -99,6 +101,20 @@ func (t *Tick) make(p *plan, name []byte) {
 	}
 	p.groups = b.shares(t.rows[shared:], p.topic)
 	t.planned += p.cost()
+}
+
+// cutEvery is the time between two warnings that a match was cut short, in
+// milliseconds: whoever can cause one can cause many.
+const cutEvery = 60_000
+
+// warnCut logs that not every subscriber of a topic may have been found.
+func (b *Broker) warnCut(now int64, topic string) {
+	if last := b.cutAt.Load(); last == 0 || now-last >= cutEvery {
+		if b.cutAt.CompareAndSwap(last, now) {
+			b.o.Logger.Warn("too many filters with wildcards could match: some subscribers may not have been found",
+				slog.String("topic", topic), slog.Int("limits.match_nodes", b.limits.Load().MatchNodes))
+		}
+	}
 }
 
 // cost is about how many targets would take as much memory.
@@ -222,14 +238,18 @@ func (s *share) deliver(t *Tick, from *Client, d *message.Draft) bool {
 
 // offer gives the message to a member, if that is online or away as asked.
 func (t *Tick) offer(m *target, from *Client, d *message.Draft, s *share, away bool) bool {
-	m.client.mu.Lock()
-	online := m.client.link != nil || m.client.inside != nil
-	m.client.mu.Unlock()
-	if online == away {
+	c := m.client
+	r := session.Route{QoS: m.qos, Retain: m.retain && d.Retain, IDs: m.ids, Shared: s.group.filter, Wait: t.parks(c, from, m.qos)}
+	if c.inside != nil {
+		return !away && c.inside.deliver(d, &r) == session.Sent
+	}
+	c.mu.Lock()
+	if (c.link == nil) != away {
+		c.mu.Unlock()
 		return false
 	}
-	r := session.Route{QoS: m.qos, Retain: m.retain && d.Retain, IDs: m.ids, Shared: s.group.filter, Wait: t.parks(m.client, from, m.qos)}
-	o := t.deliver(m.client, d, &r)
+	t.take(c)
+	o := t.deliverOpened(c, d, &r)
 	return o == session.Sent || o == session.Queued
 }
 

@@ -1,8 +1,13 @@
 package broker
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/fantail-mqtt/fantail/packet"
 )
@@ -38,6 +43,50 @@ func TestPublishDoesNotAllocate(t *testing.T) {
 			}
 		})
 	}
+}
+
+// hostile are all filters of a and + over so many levels, and z.
+func hostile(depth int) (list []string) {
+	for i := range 1 << depth {
+		f := ""
+		for level := range depth {
+			f += []string{"a/", "+/"}[i>>level&1]
+		}
+		list = append(list, f+"z")
+	}
+	return list
+}
+
+func TestCutMatchIsCountedAndLoggedNowAndThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		s := newScene(t, func(o *Options) {
+			o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+			o.Limits.MatchNodes = 30
+		})
+		defer s.stop()
+		c, link := s.connect("hostile")
+		s.subscribe(t, c, link, hostile(6)...)
+		for i := range 3 {
+			s.refuses(t, s.pub, s.link, fmt.Sprintf("a/a/a/a/a/a/%d", i))
+		}
+		warnings := func() int { return strings.Count(log.String(), "limits.match_nodes=30") }
+		if n := s.b.Stats().MatchesCut.Load(); n != 3 || warnings() != 1 {
+			t.Errorf("3 matches were cut short: counted %d, logged %d times, want 3 and 1\n%s", n, warnings(), log.String())
+		}
+		if !strings.Contains(log.String(), "topic=a/a/a/a/a/a/0") {
+			t.Errorf("the log does not name the topic:\n%s", log.String())
+		}
+		time.Sleep(time.Minute)
+		s.refuses(t, s.pub, s.link, "a/a/a/a/a/a/a")
+		if warnings() != 2 {
+			t.Errorf("logged %d times after a minute, want 2", warnings())
+		}
+		s.refuses(t, s.pub, s.link, "b/b/b/b/b/b/b")
+		if n := s.b.Stats().MatchesCut.Load(); n != 4 {
+			t.Errorf("a topic with one way through the filters was cut short: counted %d, want 4", n)
+		}
+	})
 }
 
 func TestPlansUseMemoryAgain(t *testing.T) {

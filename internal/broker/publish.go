@@ -215,6 +215,11 @@ func (t *Tick) deliver(c *Client, d *message.Draft, to *session.Route) session.O
 		return c.inside.deliver(d, to)
 	}
 	t.open(c)
+	return t.deliverOpened(c, d, to)
+}
+
+// deliverOpened is deliver for a client that has been opened; it shuts it.
+func (t *Tick) deliverOpened(c *Client, d *message.Draft, to *session.Route) session.Outcome {
 	if c.gone {
 		t.shut(c)
 		return session.DroppedOffline
