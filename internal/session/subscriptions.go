@@ -1,7 +1,6 @@
 package session
 
 import (
-	"bytes"
 	"encoding/binary"
 	"slices"
 	"sort"
@@ -12,10 +11,6 @@ import (
 // filter without what it has in common with the one before, so that a
 // subscription takes 10 to 20 bytes here and the garbage collector sees none of
 // them. A change writes one chunk anew.
-//
-// An entry is the number of bytes in common (0 for the first of a chunk), the
-// number of those that follow, these, a byte of options, and the subscription
-// identifier if there is one.
 type subscriptions [][]byte
 
 const (
@@ -28,61 +23,65 @@ const (
 	withID             = 1 << 6
 )
 
-// appendEntry adds a subscription whose filter follows before.
-func appendEntry[T ~string | ~[]byte](dst []byte, before T, s *Subscription) []byte {
-	n := 0
-	for n < len(before) && n < len(s.Filter) && before[n] == s.Filter[n] {
-		n++
-	}
-	dst = binary.AppendUvarint(dst, uint64(n))
-	dst = binary.AppendUvarint(dst, uint64(len(s.Filter)-n))
-	dst = append(dst, s.Filter[n:]...)
-	options := s.QoS&withQoS | s.RetainHandling<<withRetainHandling
-	if s.NoLocal {
-		options |= withNoLocal
-	}
-	if s.RetainAsPublished {
-		options |= withRetain
-	}
-	if s.ID == 0 {
-		return append(dst, options)
-	}
-	return binary.AppendUvarint(append(dst, options|withID), uint64(s.ID))
-}
-
-// entries walks over a chunk.
-type entries struct {
-	chunk   []byte
-	at      int    // the next entry
-	filter  []byte // of this entry
+// entry is a subscription in a chunk: a number of bytes that its filter has in
+// common with the one before (0 for the first of a chunk), the number of those
+// that follow, these, a byte of options, and the subscription identifier if there
+// is one.
+type entry struct {
+	same    int
+	rest    []byte
 	options byte
 	id      uint32
 }
 
-func (e *entries) next() bool {
-	if e.at == len(e.chunk) {
-		return false
+func entryOf(s *Subscription) entry {
+	e := entry{options: s.QoS&withQoS | s.RetainHandling<<withRetainHandling, id: s.ID}
+	if s.NoLocal {
+		e.options |= withNoLocal
 	}
-	same, more := e.number(), e.number()
-	e.filter = append(e.filter[:same], e.chunk[e.at:e.at+more]...)
-	e.options = e.chunk[e.at+more]
-	e.at += more + 1
-	e.id = 0
+	if s.RetainAsPublished {
+		e.options |= withRetain
+	}
+	if s.ID != 0 {
+		e.options |= withID
+	}
+	return e
+}
+
+// append adds the entry with another beginning: of its filter, the one before has
+// the first same bytes, and what is between them and rest is between.
+func (e *entry) append(dst []byte, same int, between string, rest []byte) []byte {
+	dst = binary.AppendUvarint(dst, uint64(same))
+	dst = binary.AppendUvarint(dst, uint64(len(between)+len(rest)))
+	dst = append(append(dst, between...), rest...)
+	dst = append(dst, e.options)
+	if e.id != 0 {
+		dst = binary.AppendUvarint(dst, uint64(e.id))
+	}
+	return dst
+}
+
+// entryAt is the entry at a place in a chunk, and the place behind it.
+func entryAt(chunk []byte, at int) (e entry, next int) {
+	number := func() int {
+		v, n := binary.Uvarint(chunk[at:])
+		at += n
+		return int(v)
+	}
+	e.same = number()
+	n := number()
+	e.rest = chunk[at : at+n]
+	e.options = chunk[at+n]
+	at += n + 1
 	if e.options&withID != 0 {
-		e.id = uint32(e.number())
+		e.id = uint32(number())
 	}
-	return true
+	return e, at
 }
 
-func (e *entries) number() int {
-	v, n := binary.Uvarint(e.chunk[e.at:])
-	e.at += n
-	return int(v)
-}
-
-func (e *entries) subscription() Subscription {
+func (e *entry) subscription(filter []byte) Subscription {
 	s := Subscription{ID: e.id}
-	s.Filter = string(e.filter)
+	s.Filter = string(filter)
 	s.QoS = e.options & withQoS
 	s.NoLocal = e.options&withNoLocal != 0
 	s.RetainAsPublished = e.options&withRetain != 0
@@ -93,48 +92,57 @@ func (e *entries) subscription() Subscription {
 // place is where a filter is, or would be.
 type place struct {
 	chunk    int
-	from, to int     // the entry there, which has the filter or a later one
-	before   []byte  // the filter of the entry before
-	there    entries // at that entry
-	last     bool    // there is none: every filter of the chunk is an earlier one
+	from, to int   // the entry there, which has the filter or a later one
+	there    entry // that entry
+	before   int   // bytes that the filter has in common with the entry before
+	common   int   // and with the one there
+	last     bool  // there is none: all of the chunk are earlier
 	found    bool
 }
 
-func (l subscriptions) find(filter string) place {
-	p := place{chunk: sort.Search(len(l), func(i int) bool {
-		first := entries{chunk: l[i]}
-		same, n := first.number(), first.number()
-		return string(l[i][first.at:first.at+same+n]) > filter
-	})}
-	p.chunk = max(p.chunk-1, 0)
+func (l subscriptions) find(filter string) (p place) {
+	p.chunk = max(sort.Search(len(l), func(i int) bool {
+		first, _ := entryAt(l[i], 0)
+		return string(first.rest) > filter
+	})-1, 0)
 	if len(l) == 0 {
 		p.last = true
 		return p
 	}
-	e := &p.there
-	e.chunk = l[p.chunk]
-	for {
-		p.from = e.at
-		p.before = append(p.before[:0], e.filter...)
-		if p.last = !e.next(); p.last {
-			break
+	chunk := l[p.chunk]
+	for p.to < len(chunk) {
+		p.from = p.to
+		p.there, p.to = entryAt(chunk, p.from)
+		if p.there.same > p.before { // it differs from the filter where the entry before does
+			continue
 		}
-		if order := bytes.Compare(e.filter, []byte(filter)); order >= 0 {
-			p.found = order == 0
-			break
+		p.common = p.there.same
+		if p.common < p.before { // it is greater where the entry before had the filter's byte
+			return p
 		}
+		rest, wanted := p.there.rest, filter[p.common:]
+		n := 0
+		for n < len(rest) && n < len(wanted) && rest[n] == wanted[n] {
+			n++
+		}
+		p.common += n
+		if n == len(wanted) || n < len(rest) && rest[n] > wanted[n] {
+			p.found = n == len(rest) && n == len(wanted)
+			return p
+		}
+		p.before = p.common
 	}
-	p.to = e.at
+	p.from, p.last = p.to, true
 	return p
 }
 
 // put adds or replaces a subscription.
 func (l *subscriptions) put(s *Subscription) (existed bool) {
-	p := l.find(s.Filter)
-	b := appendEntry(nil, p.before, s)
+	p, e := l.find(s.Filter), entryOf(s)
+	var buffer [128]byte
+	b := e.append(buffer[:0], p.before, s.Filter[p.before:], nil)
 	if !p.found && !p.last {
-		later := p.there.subscription()
-		b = appendEntry(b, s.Filter, &later)
+		b = p.there.append(b, p.common, "", p.there.rest[p.common-p.there.same:])
 	}
 	if len(*l) == 0 {
 		*l = append(*l, nil)
@@ -149,12 +157,16 @@ func (l *subscriptions) remove(filter string) (existed bool) {
 	if !p.found {
 		return false
 	}
-	var b []byte
-	if p.there.next() { // it may have had more in common with what goes
-		later := p.there.subscription()
-		b = appendEntry(b, p.before, &later)
+	chunk := (*l)[p.chunk]
+	if p.to == len(chunk) {
+		l.replace(p.chunk, p.from, p.to, nil)
+		return true
 	}
-	l.replace(p.chunk, p.from, p.there.at, b)
+	later, to := entryAt(chunk, p.to)
+	same := min(p.there.same, later.same)
+	var buffer [128]byte
+	b := later.append(buffer[:0], same, filter[same:later.same], later.rest)
+	l.replace(p.chunk, p.from, to, b)
 	return true
 }
 
@@ -181,34 +193,41 @@ func (l *subscriptions) replace(i, from, to int, b []byte) {
 	}
 }
 
-// room is what a chunk of a size gets: one that grows is not copied each time.
+// room is what a chunk of a size gets: one that grows is not copied each time, and
+// most sessions have one subscription and stay with it.
 func room(size int) int {
 	if size < chunkSize/8 {
-		return size // most sessions have one subscription and stay with it
+		return size
 	}
-	return size + size/8
+	return max(size, min(size+size/2, chunkSize))
 }
 
 // divide makes two chunks of one, at the first entry from a place on.
 func (l *subscriptions) divide(i, from int) {
-	e := entries{chunk: (*l)[i]}
-	for at := 0; e.next(); at = e.at {
-		if at == 0 || at < from {
-			continue
+	chunk, filter := (*l)[i], ""
+	for at := 0; at < len(chunk); {
+		e, next := entryAt(chunk, at)
+		filter = filter[:e.same] + string(e.rest)
+		if at > 0 && at >= from {
+			second := e.append(nil, 0, filter, nil)
+			second = append(second, chunk[next:]...)
+			(*l)[i] = slices.Clone(chunk[:at])
+			*l = slices.Insert(*l, i+1, second)
+			return
 		}
-		first := e.subscription()
-		second := append(appendEntry(nil, "", &first), e.chunk[e.at:]...)
-		(*l)[i] = slices.Clone(e.chunk[:at])
-		*l = slices.Insert(*l, i+1, second)
-		return
+		at = next
 	}
 }
 
 // all yields every subscription.
 func (l subscriptions) all(yield func(Subscription) bool) {
+	var filter []byte
 	for _, chunk := range l {
-		for e := (entries{chunk: chunk}); e.next(); {
-			if !yield(e.subscription()) {
+		for at := 0; at < len(chunk); {
+			var e entry
+			e, at = entryAt(chunk, at)
+			filter = append(filter[:e.same], e.rest...)
+			if !yield(e.subscription(filter)) {
 				return
 			}
 		}
