@@ -68,7 +68,7 @@ func (b *Broker) subscribe(t *Tick, c *Client, link Link, s *packet.Subscription
 	if f.IsShared() || s.RetainHandling == 2 || s.RetainHandling == 1 && existed { // [MQTT-3.3.1-10]
 		return packet.Code(s.QoS), nil, nil
 	}
-	if b.retained.Len() == 0 {
+	if !existed && b.retained.Len() == 0 && f.Path[0] != '$' { // $SYS is not among them
 		return packet.Code(s.QoS), nil, nil
 	}
 	return packet.Code(s.QoS), &walk{subscription: s.Filter, filter: f.Path, qos: s.QoS, id: id, cursor: b.retained.Iterate(f.Path)}, nil
