@@ -198,6 +198,34 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
+// BenchmarkPlan finds the plan of a topic that was published to lately: the same
+// again and again, or another each time.
+func BenchmarkPlan(b *testing.B) {
+	s := newScene(b, nil)
+	defer s.stop()
+	s.crowd(b, 100_000)
+	for _, of := range []int{1, 256, 4096} {
+		b.Run(fmt.Sprintf("topics=%d", of), func(b *testing.B) {
+			names := topics(of)
+			var rounds []time.Duration
+			s.t.Begin()
+			for range max(b.N/round, 100) {
+				begin := time.Now()
+				for i, at := 0, 0; i < round; i++ {
+					s.t.plan(names[at])
+					if at++; at == len(names) {
+						at = 0
+					}
+				}
+				rounds = append(rounds, time.Since(begin))
+			}
+			s.t.End()
+			b.ReportMetric(best(rounds), "ns/cached")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
 // BenchmarkPublishHostile publishes to topics that every prefix of a hostile set
 // of filters matches, a new one each time, with four times the default limit on
 // wildcard filters in the set.
