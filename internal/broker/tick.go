@@ -29,14 +29,17 @@ type Tick struct {
 	freed   []held // for reuse
 	later   []func(*Tick)
 
-	plans   map[string]*plan
-	rows    []route.Row
-	found   []*message.Message
-	planned int // what plans cost
-	parking parking
-	parked  []parked // by the present message
-	stats   counts
-	rnd     *rand.Rand
+	plans    map[string]*plan
+	allPlans []*plan // first those of plans, then some to be used again
+	last     *plan   // the one used last
+	planned  int     // what plans cost
+	grants   grants
+	rows     []route.Row
+	found    []*message.Message
+	parking  parking
+	parked   []parked // by the present message
+	stats    counts
+	rnd      *rand.Rand
 }
 
 // held is an acknowledgement that waits until its records are safe, or, with

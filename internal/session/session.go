@@ -22,7 +22,6 @@
 package session
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/fantail-mqtt/fantail/message"
@@ -62,12 +61,13 @@ type Session struct {
 	leaves bool // it will end with this connection, but its messages are still in the store
 	shares bool // it has or had a shared subscription
 	lastID uint16
+	count  uint32 // of subs
 	seq    uint64
 	maybe  uint64 // up to here an earlier process may have sent QoS 1 messages unnoticed
 
-	subs  []Subscription // by filter
-	out   *outgoing      // nil: nothing in flight or queued
-	inbox *incoming      // nil: no topic alias, nothing unfinished
+	subs  subscriptions
+	out   *outgoing // nil: nothing in flight or queued
+	inbox *incoming // nil: no topic alias, nothing unfinished
 }
 
 // Subscription is one of the session's.
@@ -214,36 +214,27 @@ func (s *Session) Unfinished(yield func(Item) bool) {
 // Subscribe adds or replaces a subscription [MQTT-3.8.4-3].
 func (s *Session) Subscribe(sub Subscription) (existed bool) {
 	s.shares = s.shares || strings.HasPrefix(sub.Filter, "$share/") || strings.HasPrefix(sub.Filter, "$queue/")
-	i, existed := s.find(sub.Filter)
-	if existed {
-		sub.Filter = s.subs[i].Filter
-		s.subs[i] = sub
-		return true
-	}
-	s.subs = slices.Insert(s.subs, i, sub)
-	return false
-}
-
-// Unsubscribe removes a subscription, if it is there [MQTT-3.10.4-1].
-func (s *Session) Unsubscribe(filter string) (existed bool) {
-	i, existed := s.find(filter)
-	if existed {
-		s.subs = slices.Delete(s.subs, i, i+1)
+	existed = s.subs.put(&sub)
+	if !existed {
+		s.count++
 	}
 	return existed
 }
 
-// Subscriptions are the session's, by filter; not to be changed.
-func (s *Session) Subscriptions() []Subscription { return s.subs }
+// Unsubscribe removes a subscription, if it is there [MQTT-3.10.4-1].
+func (s *Session) Unsubscribe(filter string) (existed bool) {
+	existed = s.subs.remove(filter)
+	if existed {
+		s.count--
+	}
+	return existed
+}
+
+// Subscriptions yields the session's, by filter.
+func (s *Session) Subscriptions(yield func(Subscription) bool) { s.subs.all(yield) }
+
+// SubscriptionCount is how many there are.
+func (s *Session) SubscriptionCount() int { return int(s.count) }
 
 // Subscribed says whether the session has a subscription of this filter.
-func (s *Session) Subscribed(filter string) bool {
-	_, ok := s.find(filter)
-	return ok
-}
-
-func (s *Session) find(filter string) (int, bool) {
-	return slices.BinarySearchFunc(s.subs, filter, func(sub Subscription, filter string) int {
-		return strings.Compare(sub.Filter, filter)
-	})
-}
+func (s *Session) Subscribed(filter string) bool { return s.subs.find(filter).found }
