@@ -79,7 +79,6 @@ type Broker struct {
 	version string
 
 	authenticator Authenticator
-	authorizer    Authorizer
 
 	wheel  *wheel.Wheel
 	broker *broker.Broker
@@ -142,7 +141,7 @@ func (b *Broker) assemble() error {
 	b.wheel = wheel.New()
 	b.broker = broker.New(broker.Options{
 		Node: c.Node, Limits: brokerLimits(&c.Limits), Strategy: strategy,
-		Access: access{b}, Log: log, Logger: forwardLog(b), Wheel: b.wheel, SysInterval: max(c.SysInterval, 0),
+		Log: log, Logger: forwardLog(b), Wheel: b.wheel, SysInterval: max(c.SysInterval, 0),
 	})
 	if b.store == nil {
 		return nil
@@ -179,7 +178,7 @@ func (b *Broker) UseLogger(l *slog.Logger) { b.logger = l }
 func (b *Broker) UseAuthenticator(a Authenticator) { b.authenticator = a }
 
 // UseAuthorizer sets who decides what clients may do.
-func (b *Broker) UseAuthorizer(a Authorizer) { b.authorizer = a }
+func (b *Broker) UseAuthorizer(a Authorizer) { b.broker.UseAccess(a) }
 
 // UseVersion sets the version that the broker shows of itself.
 func (b *Broker) UseVersion(v string) {

@@ -11,7 +11,6 @@ import (
 
 	"github.com/fantail-mqtt/fantail/internal/api"
 	"github.com/fantail-mqtt/fantail/internal/auth"
-	"github.com/fantail-mqtt/fantail/internal/broker"
 	"github.com/fantail-mqtt/fantail/internal/config"
 	"github.com/fantail-mqtt/fantail/internal/conn"
 	"github.com/fantail-mqtt/fantail/internal/listen"
@@ -219,16 +218,6 @@ func (g *gate) Authenticate(_ context.Context, r *ConnectRequest) error {
 		return packet.Refuse(packet.BadUserNameOrPassword, "no account has this user name and password")
 	}
 	return nil
-}
-
-// access asks the program's Authorizer, if there is one.
-type access struct{ b *Broker }
-
-func (a access) Access(who *broker.Info, what broker.Action, topic string) error {
-	if a.b.authorizer == nil {
-		return nil
-	}
-	return a.b.authorizer.Access(who, what, topic)
 }
 
 // forwardLog is a logger that uses the one set by UseLogger, whenever that is.

@@ -162,6 +162,8 @@ type Link interface {
 	Again()
 	// Info says who it is. It does not change.
 	Info() *Info
+	// Version is that of the protocol, as in Info.
+	Version() packet.Version
 }
 
 // Info is what is known of a connected client.
@@ -239,6 +241,10 @@ func (b *Broker) Close() {
 	b.stop()
 	b.done.Wait()
 }
+
+// UseAccess sets who is asked what a client may do, before any client connects.
+// With nobody to ask nothing has to be known of who publishes.
+func (b *Broker) UseAccess(a Access) { b.o.Access = a }
 
 // SetLimits replaces the limits; what is over a new one stays.
 func (b *Broker) SetLimits(l Limits) { b.limits.Store(&l) }

@@ -297,7 +297,7 @@ func (d *device) connect(s step) {
 	}
 	old := d.link
 	l := newLink(d.id, v)
-	r.Info = &l.info
+	r.Info = l.info
 	d.h.tick(func(t *Tick) {
 		d.h.b.Admit(0)
 		d.c = d.h.b.Connect(t, l, r)

@@ -60,6 +60,8 @@ func (l *link) Again() {
 
 func (l *link) Info() *Info { return &l.info }
 
+func (l *link) Version() packet.Version { return l.info.Version }
+
 // frames takes the packets that were written.
 func (l *link) frames() (list []packet.Frame) {
 	l.mu.Lock()

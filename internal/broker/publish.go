@@ -124,7 +124,7 @@ func (b *Broker) refused(t *Tick, c *Client, link Link, d *message.Draft) (packe
 		return packet.Success, nil
 	}
 	t.stats.Dropped[DropStore]++
-	if link.Info().Version < packet.V5 {
+	if link.Version() < packet.V5 {
 		return 0, packet.Refuse(packet.QuotaExceeded, "the message cannot be stored: "+failing.Error())
 	}
 	return packet.QuotaExceeded, nil
@@ -144,7 +144,7 @@ func (b *Broker) routeFor(t *Tick, answer *held, d *message.Draft, refused packe
 // refuse2 forgets a QoS 2 message that a 5.0 client hears to be refused. A 3.x
 // client cannot hear it: the exchange goes on [3.1.1 MQTT-3.3.5-2].
 func (b *Broker) refuse2(t *Tick, answer *held) {
-	if answer.link.Info().Version < packet.V5 {
+	if answer.link.Version() < packet.V5 {
 		answer.ack.Code = packet.Success
 		return
 	}
@@ -159,21 +159,21 @@ func (b *Broker) allowPublish(link Link, name []byte) error {
 	if b.o.Access == nil && name[0] != '$' {
 		return nil
 	}
-	return b.allow(link.Info(), string(name))
+	return b.allow(link, string(name))
 }
 
 // AllowWill says whether a client may leave a will on a topic. It is asked when
 // the client connects: later nobody is there to hear the answer.
-func (b *Broker) AllowWill(who *Info, topic string) error { return b.allow(who, topic) }
+func (b *Broker) AllowWill(link Link, topic string) error { return b.allow(link, topic) }
 
-func (b *Broker) allow(who *Info, topic string) error {
+func (b *Broker) allow(link Link, topic string) error {
 	if strings.HasPrefix(topic, "$SYS/") {
 		return packet.Refuse(packet.NotAuthorized, "topics under $SYS are the broker's own")
 	}
 	if b.o.Access == nil {
 		return nil
 	}
-	return b.o.Access.Access(who, Publish, topic)
+	return b.o.Access.Access(link.Info(), Publish, topic)
 }
 
 // route gives a message to everybody it is for, and returns what the publisher

@@ -13,7 +13,7 @@ import (
 
 // Connect is an accepted CONNECT: who it is has been checked.
 type Connect struct {
-	Info       *Info
+	Info       Info
 	CleanStart bool
 	Terms      session.Terms
 	Will       *packet.Will
@@ -72,12 +72,12 @@ func (b *Broker) Connect(t *Tick, link Link, r *Connect) *Client {
 	s.mu.Unlock()
 	b.finishLeaving(t, old, &left)
 	if left.link != nil {
-		b.takenOver(c, left.link.Info(), r.Info)
+		b.takenOver(c, left.link.Info(), &r.Info)
 		why := packet.Refuse(packet.SessionTakenOver, "another connection took the client id over")
 		left.link.Kick(left.out, why)
-		b.announce(t, left.link.Info(), "disconnected", why.Error())
+		b.announceEnd(t, left.link, why.Error())
 	}
-	b.announce(t, r.Info, "connected", "")
+	b.announce(t, &r.Info, "connected", "")
 	return c
 }
 
@@ -195,7 +195,7 @@ func (b *Broker) Disconnect(t *Tick, c *Client, link Link, e Ending) (pending []
 	c.mu.Unlock()
 	s.mu.Unlock()
 	b.finishLeaving(t, c, &left)
-	b.announce(t, link.Info(), "disconnected", e.Reason)
+	b.announceEnd(t, link, e.Reason)
 	return pending
 }
 

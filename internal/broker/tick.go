@@ -17,6 +17,7 @@ type Tick struct {
 	now     int64
 	work    session.Work
 	packet  packet.Publish
+	connect Connect
 	draft   message.Draft
 	dirty   []*Client
 	spare   [][]byte
@@ -88,6 +89,9 @@ func (t *Tick) Begin() {
 // Packet is where a PUBLISH may be parsed to; it holds until the next one.
 func (t *Tick) Packet() *packet.Publish { return &t.packet }
 
+// Connect is where a CONNECT may be put; it holds until the next one.
+func (t *Tick) Connect() *Connect { return &t.connect }
+
 // Now is the time of the tick, in unix milliseconds.
 func (t *Tick) Now() int64 { return t.now }
 
@@ -119,6 +123,7 @@ func (t *Tick) End() {
 	t.b.stats.Ticks.Add(1)
 	t.now, t.logged = 0, 0
 	t.draft = message.Draft{}
+	t.connect = Connect{}
 }
 
 // commit releases what the tick held back, now or when the log says so.

@@ -3,7 +3,6 @@ package loop
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"time"
 
@@ -50,7 +49,7 @@ func (a *acceptor) ready(uint32) {
 		if a.tcp {
 			_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 		}
-		a.hand(fd, addrOf(sa))
+		a.hand(fd, peerOf(sa))
 	}
 }
 
@@ -83,10 +82,10 @@ func (p *pause) Due(int64) int64 {
 }
 
 // hand gives the connection to the loop whose turn it is.
-func (a *acceptor) hand(fd int, addr net.Addr) {
+func (a *acceptor) hand(fd int, p peer) {
 	g := a.loop.group
 	l := g.pick()
-	c := &econn{fd: fd, addr: addr}
+	c := &econn{fd: int32(fd), peer: p}
 	c.loop.Store(l)
 	if l == a.loop {
 		c.begin(a.accept)
@@ -94,22 +93,5 @@ func (a *acceptor) hand(fd int, addr net.Addr) {
 	}
 	if !l.post(func() { c.begin(a.accept) }) {
 		_ = unix.Close(fd)
-	}
-}
-
-func addrOf(sa unix.Sockaddr) net.Addr {
-	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		return &net.TCPAddr{IP: append(net.IP(nil), sa.Addr[:]...), Port: sa.Port}
-	case *unix.SockaddrInet6:
-		ip := append(net.IP(nil), sa.Addr[:]...)
-		if ip4 := ip.To4(); ip4 != nil {
-			ip = append(net.IP(nil), ip4...)
-		}
-		return &net.TCPAddr{IP: ip, Port: sa.Port}
-	case *unix.SockaddrUnix:
-		return &net.UnixAddr{Name: sa.Name, Net: "unix"}
-	default:
-		return &net.UnixAddr{Net: "unix"}
 	}
 }
