@@ -510,7 +510,7 @@ func (h *history) differ() error {
 	}
 	held := h.b.Snapshot()
 	for id, s := range replayed.Sessions {
-		c := h.b.shard(id).clients[id]
+		c := h.b.client(id)
 		if c == nil {
 			continue // the comparison will tell
 		}
@@ -582,7 +582,7 @@ func (h *history) count(held *record.State) error {
 		if c.link != nil {
 			connected++
 		}
-		wildcards := 0
+		wildcards := uint32(0)
 		for _, s := range c.session.Subscriptions() {
 			subscriptions++
 			if f, err := topic.ParseFilter(s.Filter, 0); err == nil && f.Wildcard() {

@@ -203,7 +203,7 @@ func (s *share) deliver(t *Tick, from *Client, d *message.Draft) bool {
 // offer gives the message to a member, if that is online or away as asked.
 func (t *Tick) offer(m *target, from *Client, d *message.Draft, s *share, away bool) bool {
 	m.client.mu.Lock()
-	online := m.client.link != nil || m.client.inside != nil
+	online := m.client.link != nil || m.client.insider
 	m.client.mu.Unlock()
 	if online == away {
 		return false

@@ -73,7 +73,7 @@ func (b *Broker) publishAcknowledged(t *Tick, c *Client, link Link, p *packet.Pu
 		t.shut(c)
 		return ErrTakenOver
 	}
-	fresh, err := c.session.Admit(&t.work, p, c.ending)
+	fresh, err := c.session.Admit(&t.work, p, c.ending())
 	t.shut(c)
 	if err != nil {
 		return err
@@ -233,8 +233,8 @@ func (t *Tick) parks(c, from *Client, qos byte) bool {
 
 // deliver gives the message to one client and counts what became of it.
 func (t *Tick) deliver(c *Client, d *message.Draft, to *session.Route) session.Outcome {
-	if c.inside != nil {
-		return c.inside.deliver(d, to)
+	if c.insider {
+		return c.busy.inside.deliver(d, to)
 	}
 	t.open(c)
 	if c.gone {
@@ -292,7 +292,7 @@ func (b *Broker) Acknowledge(t *Tick, c *Client, link Link, typ packet.Type, a *
 		code = c.session.Pubrel(&t.work, a)
 	}
 	t.countDrained()
-	walking := len(c.walks) > 0
+	walking := len(c.walks()) > 0
 	t.shut(c)
 	if typ == packet.PUBREL {
 		t.answer(held{c: c, link: link, t: packet.PUBCOMP, ack: packet.Ack{ID: a.ID, Code: code}}, t.logged > logged)

@@ -49,7 +49,7 @@ func (b *Broker) Connect(t *Tick, link Link, r *Connect) *Client {
 	id := r.Info.ClientID
 	s := b.shard(id)
 	s.mu.Lock()
-	old := s.clients[id]
+	old := b.find(s, id)
 	var left leaving
 	c := old
 	if old != nil {
@@ -61,12 +61,18 @@ func (b *Broker) Connect(t *Tick, link Link, r *Connect) *Client {
 		old.mu.Unlock()
 	}
 	if old == nil || left.ended {
-		c = &Client{ID: id, rivals: left.rivals}
+		if old != nil {
+			b.strike(s, old)
+		}
+		c = &Client{ID: id}
+		if left.rivals != nil {
+			c.more().rivals = left.rivals
+		}
 		b.table.add(c)
 		c.mu.Lock()
 		b.begin(t, c, link, r, false)
 		c.mu.Unlock()
-		s.clients[id] = c
+		b.enlist(s, c)
 		b.stats.Sessions.Add(1)
 	}
 	s.mu.Unlock()
@@ -84,11 +90,12 @@ func (b *Broker) Connect(t *Tick, link Link, r *Connect) *Client {
 // begin starts a connection. The caller holds c.mu; the CONNACK is the first
 // thing in the client's pending bytes [MQTT-3.2.0-1].
 func (b *Broker) begin(t *Tick, c *Client, link Link, r *Connect, resumed bool) {
-	c.link, c.ending = link, 0
+	c.link = link
 	c.out, c.writing, c.blocked, c.drained, c.dirty = nil, false, false, false, false
-	if c.waiting != nil {
-		b.o.Wheel.Stop(&c.waiting.entry)
-		c.waiting = nil
+	if m := c.busy; m != nil {
+		m.ending = 0
+		b.stopWaiting(c)
+		c.trim()
 	}
 	t.take(c)
 	r.Connack.SessionPresent = resumed // [MQTT-3.2.2-3]
@@ -136,8 +143,9 @@ type leaving struct {
 // displace ends what the client id has so far, in favour of a new connection.
 // The caller holds the shard's lock and c.mu.
 func (b *Broker) displace(t *Tick, c *Client, r *Connect) leaving {
-	left := leaving{link: c.link, out: c.out, rivals: c.rivals}
-	c.out, c.link, c.walks = nil, nil, nil // the old connection's loop may still be inside a walk
+	left := leaving{link: c.link, out: c.out, rivals: c.rivals()}
+	c.stopWalks()
+	c.out, c.link = nil, nil // the old connection's loop may still be inside a walk
 	if left.link != nil {
 		b.stats.Connected.Add(-1)
 		c.session.End(&t.work)
@@ -176,7 +184,8 @@ func (b *Broker) Disconnect(t *Tick, c *Client, link Link, e Ending) (pending []
 	}
 	b.stats.Connected.Add(-1)
 	pending = c.out
-	c.link, c.out, c.walks = nil, nil, nil
+	c.stopWalks()
+	c.link, c.out = nil, nil
 	c.session.End(&t.work)
 	wasDurable := c.session.Durable()
 	if e.NewExpiry != nil {
@@ -190,7 +199,7 @@ func (b *Broker) Disconnect(t *Tick, c *Client, link Link, e Ending) (pending []
 		left.will = b.away(t, c)
 	} else {
 		b.endRecorded(t, c, &left, wasDurable)
-		delete(s.clients, c.ID)
+		b.strike(s, c)
 	}
 	c.mu.Unlock()
 	s.mu.Unlock()
@@ -224,7 +233,7 @@ func (b *Broker) absent(t *Tick, c *Client, went, willAt int64) (due *message.Me
 		t.log(record.AppendWillArmed(t.records[:0], c.ID, record.Will{Message: c.will.message, Delay: c.will.delay, FireAt: w.willAt}))
 	}
 	if next := w.next(); next > 0 {
-		c.waiting = w
+		c.more().waiting = w
 		b.o.Wheel.Set(&w.entry, w, next)
 	}
 	return due
@@ -244,12 +253,12 @@ func (b *Broker) due(t *Tick, w *waiting, now int64) (next int64) {
 	s.mu.Lock()
 	c.mu.Lock()
 	var left leaving
-	if c.waiting == w {
+	if c.waiting() == w {
 		switch {
 		case w.endAt > 0 && now >= w.endAt:
-			c.waiting = nil
+			c.busy.waiting = nil
 			b.end(t, c, &left)
-			delete(s.clients, c.ID)
+			b.strike(s, c)
 			b.stats.Expired.Add(1)
 		case w.willAt > 0 && now >= w.willAt:
 			w.willAt = 0
@@ -287,10 +296,7 @@ func (b *Broker) endRecorded(t *Tick, c *Client, left *leaving, durable bool) {
 		left.will = c.will.message
 		c.will = nil
 	}
-	if c.waiting != nil {
-		b.o.Wheel.Stop(&c.waiting.entry)
-		c.waiting = nil
-	}
+	b.stopWaiting(c)
 	if durable {
 		t.log(record.AppendSessionEnded(t.records[:0], c.ID))
 	}
@@ -299,6 +305,21 @@ func (b *Broker) endRecorded(t *Tick, c *Client, left *leaving, durable bool) {
 	c.gone, left.ended = true, true
 	b.stats.Sessions.Add(-1)
 	b.table.remove(c)
+}
+
+// stopWaiting ends what an absent client waits for. The caller holds c.mu.
+func (b *Broker) stopWaiting(c *Client) {
+	if w := c.waiting(); w != nil {
+		b.o.Wheel.Stop(&w.entry)
+		c.busy.waiting = nil
+	}
+}
+
+// stopWalks ends all walks. The caller holds c.mu.
+func (c *Client) stopWalks() {
+	if c.busy != nil {
+		c.busy.walks = nil
+	}
 }
 
 // takeWill takes the will out to be published. The caller holds c.mu.
@@ -362,11 +383,13 @@ const (
 func (b *Broker) takenOver(c *Client, from, by *Info) {
 	s := b.shard(c.ID) // sessions that follow each other share what is counted
 	s.mu.Lock()
-	r := c.rivals
+	c.mu.Lock()
+	r := c.rivals()
 	if r == nil || by.ConnectedAt-r.since > rivalsWindow {
 		r = &rivals{since: by.ConnectedAt}
-		c.rivals = r
+		c.more().rivals = r
 	}
+	c.mu.Unlock()
 	r.count++
 	warn := r.count >= rivalsLimit && !r.warned
 	r.warned = r.warned || warn

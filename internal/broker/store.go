@@ -135,7 +135,7 @@ func (b *Broker) keeps(t *Tick, from *Client, d *message.Draft) bool {
 }
 
 func durable(c *Client) bool {
-	if c == nil || c.inside != nil {
+	if c == nil || c.insider {
 		return false
 	}
 	c.mu.Lock()
@@ -203,11 +203,13 @@ func (b *Broker) restore(r *record.Recovered) absentee {
 	}
 	s := b.shard(c.ID)
 	s.mu.Lock()
-	s.clients[c.ID] = c
+	b.enlist(s, c)
 	s.mu.Unlock()
 	b.stats.Sessions.Add(1)
-	_, c.counted = c.session.Queued()
-	b.queuedBytes.Add(int64(c.counted))
+	if _, bytes := c.session.Queued(); bytes > 0 {
+		c.more().counted = bytes
+		b.queuedBytes.Add(int64(bytes))
+	}
 	return a
 }
 
@@ -223,7 +225,7 @@ func (b *Broker) missed(t *Tick, a *absentee) {
 	switch {
 	case !c.session.Outlives():
 		b.endRecorded(t, c, &left, true)
-		delete(s.clients, c.ID)
+		b.strike(s, c)
 	case a.closedAt == 0:
 		// The log goes on to say that its client is connected, until it comes back:
 		// what may have reached it unnoticed is in doubt as long.

@@ -152,9 +152,10 @@ func (t *Tick) release(batch []held, err error) {
 			continue
 		}
 		t.open(h.c)
-		h.c.held--
+		m := h.c.more()
+		m.held--
 		if h.ends() && h.c.link == h.link {
-			h.c.ending--
+			m.ending--
 		}
 		t.shut(h.c)
 		if err == nil {
@@ -179,7 +180,7 @@ func (t *Tick) answer(h held, durable bool) {
 	t.open(c)
 	switch {
 	case c.link != h.link:
-	case durable || c.held > 0:
+	case durable || c.held() > 0:
 		t.hold(h)
 		h.parked = nil
 	default:
@@ -209,9 +210,10 @@ func (t *Tick) safe(c *Client, seq uint64) {
 // hold keeps an acknowledgement until the tick's records are safe. The caller
 // holds the client's lock.
 func (t *Tick) hold(h held) {
-	h.c.held++
+	m := h.c.more()
+	m.held++
 	if h.ends() && h.c.link == h.link {
-		h.c.ending++
+		m.ending++
 	}
 	t.held = append(t.held, h)
 }
@@ -357,6 +359,7 @@ func (b *Broker) Ping(t *Tick, c *Client, link Link) error {
 		return ErrTakenOver
 	}
 	c.session.Trim()
+	c.trim()
 	t.work.Out = packet.AppendPingresp(t.work.Out)
 	return nil
 }
