@@ -87,14 +87,19 @@ func (b *Broker) Oldest() int64 {
 	return oldest
 }
 
+// Crowded is who waits for the log to take more.
+type Crowded interface{ Uncrowd() }
+
 // Room returns true if the log takes more. If not, since the disk needs time, it
-// calls again, once and on another goroutine, when it does.
-func (b *Broker) Room(again func()) bool {
-	if b.store == nil || b.store.Room(func() {
+// calls who.Uncrowd, once and on another goroutine, when it does.
+func (b *Broker) Room(who Crowded) bool { return b.store == nil || b.storeRoom(who) }
+
+func (b *Broker) storeRoom(who Crowded) bool {
+	if b.store.Room(func() {
 		if b.behind.CompareAndSwap(true, false) {
 			b.o.Logger.Info("the disk has caught up")
 		}
-		again()
+		who.Uncrowd()
 	}) {
 		return true
 	}

@@ -35,6 +35,9 @@ func newBroker(c *config.Config, log *slog.Logger) (*running, error) {
 // Run serves until ctx ends, and then drains. It calls ready once, with the
 // addresses it has, when all listeners accept.
 func (r *running) Run(ctx context.Context, ready func(addresses []string)) error {
+	resting, stop := context.WithCancel(ctx)
+	defer stop()
+	go restful(resting, restCalm) // ends with Run
 	ended := make(chan error, 1)
 	go func() { ended <- r.b.Run(ctx) }() // ends with ctx, or because it cannot start
 	select {

@@ -170,11 +170,14 @@ func (c *Conn) slowDown() {
 		c.stalled = true
 		c.sock.Pause()
 	}
-	if !c.crowded && !c.door.server.o.Broker.Room(func() { c.sock.Post(c.uncrowd) }) {
+	if !c.crowded && !c.door.server.o.Broker.Room(c) {
 		c.crowded = true
 		c.sock.Pause()
 	}
 }
+
+// Uncrowd implements broker.Crowded.
+func (c *Conn) Uncrowd() { c.sock.Post(c.uncrowd) }
 
 // uncrowd goes on when the store has room again.
 func (c *Conn) uncrowd(l loop.Local) {
