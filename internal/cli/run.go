@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"sync"
 
 	"github.com/fantail-mqtt/fantail"
 	"github.com/fantail-mqtt/fantail/internal/config"
@@ -36,8 +37,10 @@ func newBroker(c *config.Config, log *slog.Logger) (*running, error) {
 // addresses it has, when all listeners accept.
 func (r *running) Run(ctx context.Context, ready func(addresses []string)) error {
 	resting, stop := context.WithCancel(ctx)
+	var done sync.WaitGroup
+	done.Go(func() { restful(resting, restCalm) })
+	defer done.Wait()
 	defer stop()
-	go restful(resting, restCalm) // ends with Run
 	ended := make(chan error, 1)
 	go func() { ended <- r.b.Run(ctx) }() // ends with ctx, or because it cannot start
 	select {

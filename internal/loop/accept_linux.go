@@ -19,6 +19,7 @@ type acceptor struct {
 	tcp    bool
 	accept Acceptor
 	closed bool
+	from   unix.RawSockaddrAny // the peer of the connection that is being accepted
 }
 
 func (a *acceptor) end() {
@@ -38,18 +39,18 @@ func (a *acceptor) ready(uint32) {
 		if a.closed {
 			return
 		}
-		fd, sa, err := unix.Accept4(a.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		fd, errno := rawAccept(a.fd, &a.from)
 		switch {
-		case errors.Is(err, unix.EAGAIN):
+		case errno == unix.EAGAIN:
 			return
-		case err != nil:
-			a.failed(err)
+		case errno != 0:
+			a.failed(errno)
 			return
 		}
 		if a.tcp {
 			_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 		}
-		a.hand(fd, peerOf(sa))
+		a.hand(fd, peerOf(&a.from))
 	}
 }
 

@@ -1,7 +1,9 @@
 package loop
 
 import (
+	"encoding/binary"
 	"net/netip"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,19 +23,24 @@ const (
 	ip6Peer
 )
 
-func peerOf(sa unix.Sockaddr) peer {
-	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		return peerAt(netip.AddrFrom4(sa.Addr), sa.Port)
-	case *unix.SockaddrInet6:
-		return peerAt(netip.AddrFrom16(sa.Addr).Unmap(), sa.Port)
+func peerOf(sa *unix.RawSockaddrAny) peer {
+	switch sa.Addr.Family {
+	case unix.AF_INET:
+		in := (*unix.RawSockaddrInet4)(unsafe.Pointer(sa))
+		return peerAt(netip.AddrFrom4(in.Addr), in.Port)
+	case unix.AF_INET6:
+		in := (*unix.RawSockaddrInet6)(unsafe.Pointer(sa))
+		return peerAt(netip.AddrFrom16(in.Addr).Unmap(), in.Port)
 	default:
 		return peer{kind: unixPeer}
 	}
 }
 
-func peerAt(ip netip.Addr, port int) peer {
-	p := peer{port: uint16(port), kind: ip6Peer, ip: ip.As16()}
+// peerAt has the port as the kernel writes it: the high byte first.
+func peerAt(ip netip.Addr, port uint16) peer {
+	var order [2]byte
+	binary.NativeEndian.PutUint16(order[:], port)
+	p := peer{port: binary.BigEndian.Uint16(order[:]), kind: ip6Peer, ip: ip.As16()}
 	if ip.Is4() {
 		p.kind = ip4Peer
 	}
