@@ -160,6 +160,9 @@ type Link interface {
 	Kick(pending []byte, why *packet.Refusal)
 	// Again makes the connection call Broker.Writable on its loop soon.
 	Again()
+	// Join says which client the connection is one of. It is called inside
+	// Broker.Connect, before everything else.
+	Join(c *Client)
 	// Info says who it is. It does not change.
 	Info() *Info
 	// Version is that of the protocol, as in Info.

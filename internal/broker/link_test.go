@@ -58,6 +58,8 @@ func (l *link) Again() {
 	l.again = true
 }
 
+func (l *link) Join(*Client) {}
+
 func (l *link) Info() *Info { return &l.info }
 
 func (l *link) Version() packet.Version { return l.info.Version }

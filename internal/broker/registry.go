@@ -6,6 +6,7 @@ import (
 
 	"github.com/fantail-mqtt/fantail/internal/record"
 	"github.com/fantail-mqtt/fantail/internal/session"
+	"github.com/fantail-mqtt/fantail/internal/wheel"
 	"github.com/fantail-mqtt/fantail/message"
 	"github.com/fantail-mqtt/fantail/packet"
 	"github.com/fantail-mqtt/fantail/topic"
@@ -90,6 +91,7 @@ func (b *Broker) Connect(t *Tick, link Link, r *Connect) *Client {
 // begin starts a connection. The caller holds c.mu; the CONNACK is the first
 // thing in the client's pending bytes [MQTT-3.2.0-1].
 func (b *Broker) begin(t *Tick, c *Client, link Link, r *Connect, resumed bool) {
+	link.Join(c)
 	c.link = link
 	c.out, c.writing, c.blocked, c.drained, c.dirty = nil, false, false, false, false
 	if m := c.busy; m != nil {
@@ -234,10 +236,13 @@ func (b *Broker) absent(t *Tick, c *Client, went, willAt int64) (due *message.Me
 	}
 	if next := w.next(); next > 0 {
 		c.more().waiting = w
-		b.o.Wheel.Set(&w.entry, w, next)
+		b.o.Wheel.Set(w, next)
 	}
 	return due
 }
+
+// Timer implements wheel.Owner.
+func (w *waiting) Timer() *wheel.Entry { return &w.entry }
 
 // Due implements wheel.Owner: the will delay or the session's life is over.
 func (w *waiting) Due(now int64) (next int64) {
@@ -310,7 +315,7 @@ func (b *Broker) endRecorded(t *Tick, c *Client, left *leaving, durable bool) {
 // stopWaiting ends what an absent client waits for. The caller holds c.mu.
 func (b *Broker) stopWaiting(c *Client) {
 	if w := c.waiting(); w != nil {
-		b.o.Wheel.Stop(&w.entry)
+		b.o.Wheel.Stop(w)
 		c.busy.waiting = nil
 	}
 }

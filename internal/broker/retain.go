@@ -6,6 +6,7 @@ import (
 	"github.com/fantail-mqtt/fantail/internal/record"
 	"github.com/fantail-mqtt/fantail/internal/route"
 	"github.com/fantail-mqtt/fantail/internal/session"
+	"github.com/fantail-mqtt/fantail/internal/wheel"
 	"github.com/fantail-mqtt/fantail/message"
 )
 
@@ -68,12 +69,15 @@ type reaper struct{ b *Broker }
 func (b *Broker) reapBy(at int64) {
 	if b.reapAt == 0 || at < b.reapAt {
 		b.reapAt = at
-		b.o.Wheel.Set(&b.reaping, reaper{b}, at)
+		b.o.Wheel.Set(reaper{b}, at)
 	}
 }
 
 // reapBatch is how many messages are reaped before others get their turn.
 const reapBatch = 1000
+
+// Timer implements wheel.Owner.
+func (r reaper) Timer() *wheel.Entry { return &r.b.reaping }
 
 // Due implements wheel.Owner.
 func (r reaper) Due(now int64) (next int64) {

@@ -33,11 +33,11 @@ type Conn struct {
 	sock  loop.Conn
 	timer wheel.Entry
 
-	client *broker.Client // owned by the loop
-	extra  *extra         // nil: nothing; does not change once the client is connected
+	asked *packet.Connect // owned by the loop; nil once the client is connected
 
 	// set by the loop before the client is connected, read by anyone after
-	id          string
+	client      *broker.Client
+	extra       *extra // nil: nothing
 	user        string
 	connectedAt int64 // unix milliseconds
 	last        atomic.Uint32
@@ -86,6 +86,18 @@ func (c *Conn) origin() string {
 		return ""
 	}
 	return c.extra.origin
+}
+
+// id is the client's, as far as it is known.
+func (c *Conn) id() string {
+	switch {
+	case c.client != nil:
+		return c.client.ID
+	case c.asked != nil:
+		return c.asked.ClientID
+	default:
+		return ""
+	}
 }
 
 // addr is the client's address.
@@ -188,7 +200,7 @@ func (c *Conn) uncrowd(l loop.Local) {
 	t := tick(l)
 	if c.keepAlive > 0 { // nothing could come meanwhile
 		c.hear(t.Now())
-		c.door.server.o.Wheel.Set(&c.timer, c, t.Now()+c.patience())
+		c.door.server.o.Wheel.Set(c, t.Now()+c.patience())
 	}
 	c.resume(l)
 }
@@ -333,10 +345,10 @@ func (c *Conn) goodbye(out []byte, r *packet.Refusal) []byte {
 // written.
 func (c *Conn) end(t *broker.Tick, reason string, e broker.Ending, why string) []byte {
 	c.state = over
-	c.door.server.o.Wheel.Stop(&c.timer)
+	c.door.server.o.Wheel.Stop(c)
 	c.door.server.o.Broker.Stats().Closed.Add(reason)
 	attrs := []any{
-		slog.String("client", c.id), slog.String("addr", c.addr().String()), slog.String("reason", reason),
+		slog.String("client", c.id()), slog.String("addr", c.addr().String()), slog.String("reason", reason),
 	}
 	if why != "" {
 		attrs = append(attrs, slog.String("why", why))
@@ -365,7 +377,7 @@ func (c *Conn) gone(l loop.Local, err error) {
 		c.end(tick(l), reason, broker.Ending{Reason: why}, why)
 	default:
 		c.state = over
-		c.door.server.o.Wheel.Stop(&c.timer)
+		c.door.server.o.Wheel.Stop(c)
 		c.door.server.o.Broker.Stats().Refused.Add("peer_closed")
 		c.door.server.o.Logger.Debug("connection ended before CONNECT", slog.String("addr", c.addr().String()), slog.Any("err", err))
 	}
@@ -391,6 +403,9 @@ func (c *Conn) ending(err error) (reason, why string) {
 		return "connection_lost", "connection lost: " + err.Error()
 	}
 }
+
+// Timer implements wheel.Owner.
+func (c *Conn) Timer() *wheel.Entry { return &c.timer }
 
 // Due implements wheel.Owner: it watches the connect timeout and the
 // keep-alive.
@@ -441,6 +456,9 @@ func (c *Conn) Again() {
 	})
 }
 
+// Join implements broker.Link.
+func (c *Conn) Join(client *broker.Client) { c.client = client }
+
 // Version implements broker.Link.
 func (c *Conn) Version() packet.Version { return c.version }
 
@@ -459,7 +477,7 @@ func (c *Conn) Info() *broker.Info {
 // describe says who the client is.
 func (c *Conn) describe() broker.Info {
 	return broker.Info{
-		ClientID: c.id, UserName: c.user, Addr: c.addr(), Listener: c.door.listener, Transport: c.door.transport,
+		ClientID: c.id(), UserName: c.user, Addr: c.addr(), Listener: c.door.listener, Transport: c.door.transport,
 		Version: c.version, CleanStart: c.cleanStart, KeepAlive: c.keepAlive, Expiry: c.expiry, ConnectedAt: c.connectedAt,
 	}
 }

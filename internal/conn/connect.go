@@ -63,7 +63,7 @@ func (c *Conn) keep(t *broker.Tick, p *packet.Connect) {
 		p.Will.Payload = append([]byte(nil), p.Will.Payload...)
 		p.Will.Forward = append([]byte(nil), p.Will.Forward...)
 	}
-	c.id, c.user, c.version, c.cleanStart = p.ClientID, p.UserName, p.Version, p.CleanStart
+	c.asked, c.user, c.version, c.cleanStart = p, p.UserName, p.Version, p.CleanStart
 	c.keepAlive, c.connectedAt = p.KeepAlive, t.Now()
 }
 
@@ -161,8 +161,8 @@ func (c *Conn) accept(t *broker.Tick, p *packet.Connect, final []byte) error {
 		c.keepAlive = r.Connack.ServerKeepAlive
 	}
 	if p.ClientID == "" {
-		c.id = newClientID()
-		r.Connack.AssignedClientID = c.id
+		p.ClientID = newClientID()
+		r.Connack.AssignedClientID = p.ClientID
 	}
 	if p.Will != nil {
 		if err := s.o.Broker.AllowWill(c, p.Will.Topic); err != nil {
@@ -181,14 +181,15 @@ func (c *Conn) accept(t *broker.Tick, p *packet.Connect, final []byte) error {
 	r.Info = c.describe()
 	c.hear(t.Now())
 	c.state = up
-	c.client = s.o.Broker.Connect(t, c, r)
+	s.o.Broker.Connect(t, c, r)
+	c.asked = nil
 	if c.keepAlive > 0 {
-		s.o.Wheel.Set(&c.timer, c, t.Now()+c.patience())
+		s.o.Wheel.Set(c, t.Now()+c.patience())
 	} else {
-		s.o.Wheel.Stop(&c.timer)
+		s.o.Wheel.Stop(c)
 	}
 	if s.o.Logger.Enabled(s.ctx, slog.LevelInfo) {
-		s.o.Logger.Info("client connected", slog.String("client", c.id), slog.String("addr", c.addr().String()),
+		s.o.Logger.Info("client connected", slog.String("client", c.id()), slog.String("addr", c.addr().String()),
 			slog.String("listener", c.door.listener), slog.String("version", p.Version.String()), slog.Int("keepalive", int(c.keepAlive)))
 	}
 	return nil
@@ -277,11 +278,11 @@ func (c *Conn) refuse(err error) {
 	}
 	r := asRefusal(err)
 	c.state = over
-	c.door.server.o.Wheel.Stop(&c.timer)
+	c.door.server.o.Wheel.Stop(c)
 	c.door.server.o.Broker.Stats().Refused.Add(name(r.Code))
 	attrs := []any{
 		slog.String("addr", c.addr().String()), slog.String("listener", c.door.listener),
-		slog.String("client", c.id), slog.String("reason", name(r.Code)), slog.String("why", r.Why),
+		slog.String("client", c.id()), slog.String("reason", name(r.Code)), slog.String("why", r.Why),
 	}
 	if advice, ok := errors.AsType[*Advice](err); ok {
 		attrs = append(attrs, slog.String("do", advice.Do))

@@ -161,7 +161,7 @@ func (s *Server) Accept(sock loop.Conn, peer Peer) loop.Handler {
 	if peer.Origin != "" {
 		c.more().origin = peer.Origin
 	}
-	s.o.Wheel.Set(&c.timer, c, time.Now().Add(limits.ConnectTimeout).UnixMilli())
+	s.o.Wheel.Set(c, time.Now().Add(limits.ConnectTimeout).UnixMilli())
 	return c
 }
 

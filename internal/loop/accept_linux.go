@@ -65,13 +65,15 @@ func (a *acceptor) failed(err error) {
 	}
 	a.loop.rewatch(a.fd, 0)
 	p := &pause{a: a}
-	a.loop.group.wheel.Set(&p.entry, p, time.Now().UnixMilli()+wheel.Resolution)
+	a.loop.group.wheel.Set(p, time.Now().UnixMilli()+wheel.Resolution)
 }
 
 type pause struct {
 	entry wheel.Entry
 	a     *acceptor
 }
+
+func (p *pause) Timer() *wheel.Entry { return &p.entry }
 
 func (p *pause) Due(int64) int64 {
 	p.a.loop.post(func() {

@@ -312,7 +312,7 @@ func (c *econn) Finish(b []byte, err error) {
 	flushed := c.write(b)
 	f := &finish{c: c, err: err}
 	c.out().finish = f
-	c.loop.Load().group.wheel.Set(&f.entry, f, time.Now().Add(Lingering).UnixMilli())
+	c.loop.Load().group.wheel.Set(f, time.Now().Add(Lingering).UnixMilli())
 	if flushed {
 		c.sendFin()
 	}
@@ -334,6 +334,9 @@ type finish struct {
 	err   error
 }
 
+// Timer implements wheel.Owner.
+func (f *finish) Timer() *wheel.Entry { return &f.entry }
+
 // Due implements wheel.Owner: the peer had time enough.
 func (f *finish) Due(int64) int64 {
 	f.c.Close(f.err)
@@ -349,7 +352,7 @@ func (c *econn) drop(err error) {
 	c.mu.Lock()
 	if f := c.finishing(); f != nil {
 		err = f.err
-		c.loop.Load().group.wheel.Stop(&f.entry)
+		c.loop.Load().group.wheel.Stop(f)
 	}
 	fd := int(c.fd)
 	c.fd = -1
