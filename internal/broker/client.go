@@ -16,26 +16,27 @@ import (
 // of the same client id is another Client.
 //
 // There may be a million that are idle: what only a busy one has hangs at busy,
-// and the order of the fields leaves no gaps.
+// and the order of the fields leaves no gaps. What a delivery needs stands
+// together: most often none of it is in the processor's cache.
 type Client struct {
-	ID string // does not change
+	mu sync.Mutex // guards the rest but for what does not change; held for memory work only
 
-	mu      sync.Mutex // guards the rest but for what does not change; held for memory work only
-	session session.Session
-	link    Link   // nil while the client is away
-	out     []byte // encoded, waiting for the end of a tick
-	busy    *busy  // nil: nothing of it; an insider's does not change
-	will    *will
-
-	handle    route.Handle // does not change
-	wildcards uint32       // subscriptions with a wildcard
-	insider   bool         // it is in the process; does not change
-
+	insider bool // it is in the process; does not change
 	dirty   bool // some tick has promised to flush out
 	writing bool // a tick is writing to link, and takes along what comes
 	blocked bool // link could not take all; Writable will come
 	drained bool // Writable came while writing
 	gone    bool // the session has ended
+
+	link    Link   // nil while the client is away
+	out     []byte // encoded, waiting for the end of a tick
+	busy    *busy  // nil: nothing of it; an insider's does not change
+	session session.Session
+
+	ID        string // does not change
+	will      *will
+	handle    route.Handle // does not change
+	wildcards uint32       // subscriptions with a wildcard
 }
 
 // busy is what a client has only while there is something to do for it. Its

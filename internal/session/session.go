@@ -61,12 +61,13 @@ type Session struct {
 	online bool
 	leaves bool // it will end with this connection, but its messages are still in the store
 	lastID uint16
-	seq    uint64
-	maybe  uint64 // up to here an earlier process may have sent QoS 1 messages unnoticed
 
-	subs  []Subscription // by filter
-	out   *outgoing      // nil: nothing in flight or queued
-	inbox *incoming      // nil: no topic alias, nothing unfinished
+	out   *outgoing // nil: nothing in flight or queued
+	inbox *incoming // nil: no topic alias, nothing unfinished
+	seq   uint64
+	maybe uint64 // up to here an earlier process may have sent QoS 1 messages unnoticed
+
+	subs []Subscription // by filter
 }
 
 // Subscription is one of the session's.
