@@ -15,6 +15,7 @@ type plan struct {
 	generation uint64
 	targets    []target
 	groups     []*share
+	first      [1]target // of targets, if it is the only one
 }
 
 // target is one client with all its subscriptions that match, which together
@@ -57,6 +58,7 @@ func (t *Tick) make(p *plan, generation uint64) {
 	}
 	t.planned -= p.cost()
 	*p = plan{topic: p.topic, generation: generation}
+	p.targets = p.first[:0]
 	shared := len(t.rows)
 	for i := range t.rows {
 		if t.rows[i].Group != 0 {

@@ -84,15 +84,22 @@ func (c *Conn) check(p *packet.Connect) error {
 // once, else off the loop, going on when the answer is there.
 func (c *Conn) decide(t *broker.Tick, p *packet.Connect) error {
 	s := c.door.server
-	r := &Request{
+	r, _ := s.requests.Get().(*Request)
+	*r = Request{
 		ClientID: p.ClientID, UserName: p.UserName, HasUserName: p.HasUserName, Password: p.Password,
 		HasPassword: p.HasPassword, Version: p.Version,
 		Peer: Peer{Addr: c.addr(), Transport: c.door.transport, Listener: c.door.listener, Origin: c.origin()},
 	}
 	if s.o.Quick != nil {
-		if decided, err := s.o.Quick(r); err != nil {
+		decided, err := s.o.Quick(r)
+		if decided || err != nil {
+			*r = Request{}
+			s.requests.Put(r)
+		}
+		switch {
+		case err != nil:
 			return denied(err)
-		} else if decided {
+		case decided:
 			return c.accept(t, p, nil)
 		}
 	}

@@ -76,7 +76,7 @@ type Options struct {
 	Logger        *slog.Logger
 	Authenticator Authenticator
 	// Quick decides at once, on the loop, what needs no Authenticator; nil:
-	// nothing does. It must not wait.
+	// nothing does. It must not wait, nor keep r.
 	Quick func(r *Request) (decided bool, err error)
 	// Exchange begins an enhanced authentication; nil: there is none.
 	Exchange func(method string) (Exchange, error)
@@ -98,6 +98,8 @@ type Server struct {
 	stop   context.CancelFunc
 	done   sync.WaitGroup // authentications
 	start  int64          // unix milliseconds
+
+	requests sync.Pool // *Request, for Quick
 
 	leaving atomic.Int64 // connections that were kicked and are not closed yet
 
@@ -133,6 +135,7 @@ func (s *Server) door(p *Peer) *door {
 func NewServer(o Options) *Server {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &Server{o: o, seat: make(chan struct{}, 4*runtime.NumCPU()), ctx: ctx, stop: stop, start: time.Now().UnixMilli(), doors: map[doorway]*door{}}
+	s.requests.New = func() any { return new(Request) }
 	s.SetLimits(o.Limits)
 	return s
 }

@@ -16,7 +16,6 @@ type acceptor struct {
 	loop   *eloop
 	file   *os.File
 	fd     int
-	tcp    bool
 	accept Acceptor
 	closed bool
 	from   unix.RawSockaddrAny // the peer of the connection that is being accepted
@@ -46,9 +45,6 @@ func (a *acceptor) ready(uint32) {
 		case errno != 0:
 			a.failed(errno)
 			return
-		}
-		if a.tcp {
-			_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 		}
 		a.hand(fd, peerOf(&a.from))
 	}
