@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"hash/maphash"
 	"slices"
 
 	"github.com/fantail-mqtt/fantail/internal/route"
@@ -9,7 +10,8 @@ import (
 )
 
 // plan is where the messages of one topic go, worked out once and kept by a
-// tick until a subscription changes that could match.
+// tick until a subscription changes that could match. Not before there are many
+// is it a question whether the next one is worth keeping.
 type plan struct {
 	topic      string
 	generation uint64
@@ -37,6 +39,9 @@ func (t *Tick) plan(name []byte) *plan {
 		return p
 	}
 	if p == nil {
+		if len(t.plans) >= fewPlans && !t.seen(name) {
+			return t.once(name, generation)
+		}
 		if len(t.plans) >= maxPlans || t.planned >= maxPlanned {
 			clear(t.plans)
 			t.planned = 0
@@ -49,14 +54,44 @@ func (t *Tick) plan(name []byte) *plan {
 	return p
 }
 
+// once is the plan of a topic that is not kept: it holds until the next plan.
+func (t *Tick) once(name []byte, generation uint64) *plan {
+	p := &t.passing
+	p.topic = string(name)
+	t.match(p, generation)
+	return p
+}
+
+// seen says whether a topic has come before, not long ago. Where there are more
+// topics than plans may be kept, most come once, or once in a while: to keep
+// the plans of those costs more than it saves.
+func (t *Tick) seen(name []byte) bool {
+	if t.recent == nil {
+		t.recent = make([]uint32, 4*maxPlans)
+	}
+	h := maphash.Bytes(t.b.seed, name)
+	at, tag := &t.recent[h%uint64(len(t.recent))], uint32(h>>32)
+	if *at == tag {
+		return true
+	}
+	*at = tag
+	return false
+}
+
 func (t *Tick) make(p *plan, generation uint64) {
+	t.planned -= p.cost()
+	t.match(p, generation)
+	t.planned += p.cost()
+}
+
+// match works a plan out.
+func (t *Tick) match(p *plan, generation uint64) {
 	b := t.b
 	var complete bool
 	t.rows, complete = b.index.Match(p.topic, b.limits.Load().MatchNodes, t.rows[:0])
 	if !complete {
 		t.stats.MatchesCut++
 	}
-	t.planned -= p.cost()
 	*p = plan{topic: p.topic, generation: generation}
 	p.targets = p.first[:0]
 	shared := len(t.rows)
@@ -79,7 +114,6 @@ func (t *Tick) make(p *plan, generation uint64) {
 		i = n
 	}
 	p.groups = b.shares(t.rows[shared:], p.topic)
-	t.planned += p.cost()
 }
 
 // cost is about how many targets would take as much memory.

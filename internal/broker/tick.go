@@ -30,6 +30,8 @@ type Tick struct {
 	later   []func(*Tick)
 
 	plans   map[string]*plan
+	passing plan     // of a topic that is not worth keeping
+	recent  []uint32 // which topics came lately; nil: as long as there are few plans
 	rows    []route.Row
 	found   []*message.Message
 	planned int // what plans cost
@@ -60,7 +62,8 @@ type parked struct {
 
 const (
 	maxPlans   = 1 << 14
-	maxPlanned = 1 << 17 // targets of all plans: about 8 MiB
+	fewPlans   = maxPlans / 4 // up to here each is kept
+	maxPlanned = 1 << 17      // targets of all plans: about 8 MiB
 	maxSpare   = 64
 	spareSize  = 64 << 10 // a larger buffer is not kept
 
@@ -124,6 +127,9 @@ func (t *Tick) End() {
 	t.now, t.logged = 0, 0
 	t.draft = message.Draft{}
 	t.connect = Connect{}
+	if t.passing.topic != "" {
+		t.passing = plan{}
+	}
 }
 
 // commit releases what the tick held back, now or when the log says so.
