@@ -22,9 +22,6 @@
 package session
 
 import (
-	"slices"
-	"strings"
-
 	"github.com/fantail-mqtt/fantail/message"
 	"github.com/fantail-mqtt/fantail/packet"
 )
@@ -67,13 +64,7 @@ type Session struct {
 	seq   uint64
 	maybe uint64 // up to here an earlier process may have sent QoS 1 messages unnoticed
 
-	subs []Subscription // by filter
-}
-
-// Subscription is one of the session's.
-type Subscription struct {
-	packet.Subscription
-	ID uint32 // subscription identifier; 0: none
+	subs subscriptions
 }
 
 // outgoing exists while messages are in flight or queued.
@@ -207,42 +198,4 @@ func (s *Session) Unfinished(yield func(Item) bool) {
 			return
 		}
 	}
-}
-
-// --- subscriptions ---
-
-// Subscribe adds or replaces a subscription [MQTT-3.8.4-3].
-func (s *Session) Subscribe(sub Subscription) (existed bool) {
-	i, existed := s.find(sub.Filter)
-	if existed {
-		sub.Filter = s.subs[i].Filter
-		s.subs[i] = sub
-		return true
-	}
-	s.subs = slices.Insert(s.subs, i, sub)
-	return false
-}
-
-// Unsubscribe removes a subscription, if it is there [MQTT-3.10.4-1].
-func (s *Session) Unsubscribe(filter string) (existed bool) {
-	i, existed := s.find(filter)
-	if existed {
-		s.subs = slices.Delete(s.subs, i, i+1)
-	}
-	return existed
-}
-
-// Subscriptions are the session's, by filter; not to be changed.
-func (s *Session) Subscriptions() []Subscription { return s.subs }
-
-// Subscribed says whether the session has a subscription of this filter.
-func (s *Session) Subscribed(filter string) bool {
-	_, ok := s.find(filter)
-	return ok
-}
-
-func (s *Session) find(filter string) (int, bool) {
-	return slices.BinarySearchFunc(s.subs, filter, func(sub Subscription, filter string) int {
-		return strings.Compare(sub.Filter, filter)
-	})
 }

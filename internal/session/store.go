@@ -181,7 +181,7 @@ type Stored struct {
 
 // Restore makes a new session what an earlier process left.
 func (s *Session) Restore(from *Stored) {
-	s.Terms, s.subs, s.seq = from.Terms, nil, from.Last
+	s.Terms, s.subs, s.seq = from.Terms, subscriptions{}, from.Last
 	for _, sub := range from.Subscriptions {
 		s.Subscribe(sub)
 	}
