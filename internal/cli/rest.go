@@ -19,13 +19,14 @@ import (
 type rest struct {
 	cycles chan struct{} // the collector has run
 	calm   time.Duration // without much garbage before it is time
+	before uint64        // bytes allocated until the last rest
 }
 
 const (
 	restCalm  = 250 * time.Millisecond
 	restLooks = 20       // at what is allocated, behind a cycle; then the next one is waited for
 	restQuiet = 64 << 10 // bytes allocated between two looks that are little
-	restWorth = 1 << 20  // bytes that are worth a collection, if they are an eighth of what is in use, too
+	restWorth = 1 << 20  // bytes allocated that are worth a collection, if they are an eighth of what is in use, too
 )
 
 // restful lets the process rest until ctx ends.
@@ -38,8 +39,9 @@ func restful(ctx context.Context, calm time.Duration) {
 			return
 		case <-r.cycles:
 		}
-		if r.wait(ctx) && idleBytes() {
+		if r.wait(ctx) && r.worthwhile() {
 			debug.FreeOSMemory()
+			r.before = allocated()
 		}
 	}
 }
@@ -82,12 +84,12 @@ func (r *rest) wait(ctx context.Context) bool {
 // allocated is how many bytes were ever allocated.
 func allocated() uint64 { return figure("/gc/heap/allocs:bytes")[0] }
 
-// idleBytes says whether enough memory is held for nothing: by garbage, or free.
-func idleBytes() bool {
-	f := figure("/gc/heap/live:bytes", "/memory/classes/heap/objects:bytes", "/memory/classes/heap/free:bytes")
-	live, objects, free := f[0], f[1], f[2]
-	held := free + max(objects, live) - live
-	return held >= restWorth && held >= live/8
+// worthwhile says whether so much was allocated since the last rest that some of
+// it may be garbage by now. The collector's own cycles come every two minutes
+// even if nothing was.
+func (r *rest) worthwhile() bool {
+	fresh := allocated() - r.before
+	return fresh >= restWorth && fresh >= figure("/gc/heap/live:bytes")[0]/8
 }
 
 // figure reads figures of the runtime.

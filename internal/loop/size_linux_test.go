@@ -33,6 +33,8 @@ func TestAcceptedWithoutDelay(t *testing.T) {
 	}
 	defer nc.Close()
 	c, _ := receive(t, s.probes).conn.(*econn)
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if on, err := unix.GetsockoptInt(int(c.fd), unix.IPPROTO_TCP, unix.TCP_NODELAY); err != nil || on == 0 {
 		t.Errorf("TCP_NODELAY is %d, %v", on, err)
 	}
