@@ -169,6 +169,9 @@ func (r *report) writeIdle(b *strings.Builder, t *idleTable) {
 	base := t.row(r.against)
 	for _, name := range r.brokers {
 		row := t.row(name)
+		if len(row.results)+len(row.errs) == 0 {
+			continue // it is not measured over this layer
+		}
 		cells := []string{
 			name,
 			row.spread((*load.IdleResult).PerConnection),

@@ -41,11 +41,15 @@ func measureAll(ctx context.Context, o *options, r *report, progress io.Writer) 
 	return nil
 }
 
-// measureIdle does one round of the idle scenario, without subscriptions and with.
+// measureIdle does one round of the idle scenario, without subscriptions and
+// with, and over the layers.
 func measureIdle(ctx context.Context, o *options, r *report, round int, progress io.Writer) error {
 	for i := range r.idles {
 		for _, k := range o.brokers {
-			result, err := measureCrowd(ctx, k, r.idles[i].idle)
+			if r.idles[i].over != "" && !layered(k) {
+				continue
+			}
+			result, err := measureCrowd(ctx, k, r.idles[i])
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
@@ -67,9 +71,12 @@ func measureLoad(ctx context.Context, k broker.Kind, sc load.Scenario, window ti
 }
 
 // measureCrowd opens idle connections to a fresh broker.
-func measureCrowd(ctx context.Context, k broker.Kind, idle load.Idle) (result *load.IdleResult, err error) {
+func measureCrowd(ctx context.Context, k broker.Kind, t *idleTable) (result *load.IdleResult, err error) {
+	if t.over != "" {
+		return measureLayered(ctx, k, t.over, t.idle)
+	}
 	err = with(ctx, k, func(to load.Target) error {
-		result, err = load.RunIdle(ctx, to, idle)
+		result, err = load.RunIdle(ctx, to, t.idle)
 		return err
 	})
 	return result, err

@@ -42,9 +42,10 @@ type loadRow struct {
 	errs    []error
 }
 
-// idleTable is the idle scenario with or without subscriptions.
+// idleTable is the idle scenario with or without subscriptions, or over a layer.
 type idleTable struct {
 	idle load.Idle
+	over string // overWebSocket or overTLS; empty: plain TCP
 	rows map[string]*idleRow
 }
 
@@ -81,6 +82,10 @@ func newReport(ctx context.Context, o *options, args []string) *report {
 		for _, subscribe := range []bool{false, true} {
 			idle := load.Idle{Connections: o.idle, Subscribe: subscribe, Settle: idleSettle}
 			r.idles = append(r.idles, &idleTable{idle: idle, rows: map[string]*idleRow{}})
+		}
+		for _, over := range layers(o.brokers) {
+			idle := load.Idle{Connections: o.idle, Settle: idleSettle}
+			r.idles = append(r.idles, &idleTable{idle: idle, over: over, rows: map[string]*idleRow{}})
 		}
 	}
 	return r
@@ -119,10 +124,14 @@ func (t *idleTable) add(name string, result *load.IdleResult, err error) {
 }
 
 func (t *idleTable) name() string {
-	if t.idle.Subscribe {
+	switch {
+	case t.over != "":
+		return "idle, over " + t.over
+	case t.idle.Subscribe:
 		return "idle, subscribed"
+	default:
+		return "idle"
 	}
-	return "idle"
 }
 
 // exitCode is what the shell hears: a broker's faults before a run's.

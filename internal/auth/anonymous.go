@@ -36,6 +36,9 @@ func local(addr net.Addr) bool {
 	if strings.HasPrefix(addr.Network(), "unix") {
 		return true
 	}
+	if a, ok := addr.(interface{ AddrPort() netip.AddrPort }); ok {
+		return a.AddrPort().Addr().Unmap().IsLoopback()
+	}
 	a, err := netip.ParseAddrPort(addr.String())
 	return err == nil && a.Addr().IsLoopback()
 }

@@ -49,14 +49,15 @@ const (
 )
 
 // mayPublish says whether a client may publish to a topic.
-func (t *Tick) mayPublish(who *Info, name []byte) error {
+func (t *Tick) mayPublish(link Link, name []byte) error {
 	b := t.b
 	if b.access == nil && name[0] != '$' {
 		return nil
 	}
 	if b.lasting == nil || len(name) > maxGrantTopic || bytes.HasPrefix(name, []byte("$SYS/")) {
-		return b.allow(who, string(name))
+		return b.allow(link, string(name))
 	}
+	who := link.Info()
 	g, version := &t.grants, b.lasting.Version() // before the answer
 	if g.version != version || len(g.known) >= maxGrants {
 		clear(g.known)
@@ -66,7 +67,7 @@ func (t *Tick) mayPublish(who *Info, name []byte) error {
 		return err
 	}
 	topic := string(name)
-	err := b.allow(who, topic)
+	err := b.allow(link, topic)
 	if g.known == nil {
 		g.known = map[grant]error{}
 	}
@@ -76,14 +77,14 @@ func (t *Tick) mayPublish(who *Info, name []byte) error {
 
 // AllowWill says whether a client may leave a will on a topic. It is asked when
 // the client connects: later nobody is there to hear the answer.
-func (b *Broker) AllowWill(who *Info, topic string) error { return b.allow(who, topic) }
+func (b *Broker) AllowWill(link Link, topic string) error { return b.allow(link, topic) }
 
-func (b *Broker) allow(who *Info, topic string) error {
+func (b *Broker) allow(link Link, topic string) error {
 	if strings.HasPrefix(topic, "$SYS/") {
 		return packet.Refuse(packet.NotAuthorized, "topics under $SYS are the broker's own")
 	}
 	if b.access == nil {
 		return nil
 	}
-	return b.access.Access(who, Publish, topic)
+	return b.access.Access(link.Info(), Publish, topic)
 }

@@ -16,6 +16,10 @@ import (
 // nowhere is a connection whose client reads all and keeps nothing.
 type nowhere struct{ info Info }
 
+func (*nowhere) Join(*Client) {}
+
+func (*nowhere) Version() packet.Version { return packet.V5 }
+
 func (n *nowhere) Write([]byte) bool            { return true }
 func (n *nowhere) Kick([]byte, *packet.Refusal) {}
 func (n *nowhere) Again()                       {}
@@ -54,7 +58,7 @@ func (s *scene) connect(id string) (*Client, *nowhere) {
 	link := &nowhere{info: Info{ClientID: id, Version: packet.V311, Addr: &net.TCPAddr{}}}
 	s.t.Begin()
 	defer s.t.End()
-	return s.b.Connect(s.t, link, &Connect{Info: &link.info, Terms: session.Terms{Version: packet.V311}}), link
+	return s.b.Connect(s.t, link, &Connect{Info: link.info, Terms: session.Terms{Version: packet.V311}}), link
 }
 
 func (s *scene) subscribe(tb testing.TB, c *Client, link *nowhere, filters ...string) {

@@ -151,8 +151,13 @@ type Link interface {
 	Kick(pending []byte, why *packet.Refusal)
 	// Again makes the connection call Broker.Writable on its loop soon.
 	Again()
+	// Join says which client the connection is one of. It is called inside
+	// Broker.Connect, before everything else.
+	Join(c *Client)
 	// Info says who it is. It does not change.
 	Info() *Info
+	// Version is that of the protocol, as in Info.
+	Version() packet.Version
 }
 
 // Info is what is known of a connected client.
@@ -219,7 +224,7 @@ func New(o Options) *Broker {
 	b.limits.Store(&l)
 	b.SetVersion("")
 	for i := range b.shards {
-		b.shards[i].clients, b.shards[i].late = map[string]*Client{}, map[string]*Client{}
+		b.shards[i].late = map[string]*Client{}
 	}
 	b.ticks.New = func() any { return b.NewTick() }
 	if o.SysInterval > 0 {

@@ -14,19 +14,14 @@ import (
 // Client is a session with its place in the broker and, while connected, its
 // connection. A session that ends takes its Client with it: the next session
 // of the same client id is another Client.
+//
+// There may be a million that are idle: what only a busy one has hangs at busy,
+// and the order of the fields leaves no gaps. What a delivery needs stands
+// together: most often none of it is in the processor's cache.
 type Client struct {
-	ID     string       // does not change
-	handle route.Handle // does not change
+	mu sync.Mutex // guards the rest but for what does not change; held for memory work only
 
-	rivals *rivals // takeovers of the client id; guarded by the shard's lock
-
-	mu      sync.Mutex // guards the rest; held for memory work only
-	session session.Session
-	link    Link   // nil while the client is away
-	out     []byte // encoded, waiting for the end of a tick
-	held    int    // acknowledgements held back until their records are safe
-	ending  int    // those of held that end a message of this connection
-
+	insider bool // it is in the process; does not change
 	dirty   bool // some tick has promised to flush out
 	writing bool // a tick is writing to link, and takes along what comes
 	blocked bool // link could not take all; Writable will come
@@ -34,12 +29,87 @@ type Client struct {
 	gone    bool // the session has ended
 	late    bool // it has, but the log still has it: its messages are being handed over
 
+	link    Link   // nil while the client is away
+	out     []byte // encoded, waiting for the end of a tick
+	busy    *busy  // nil: nothing of it; an insider's does not change
+	session session.Session
+
+	ID        string // does not change
 	will      *will
-	walks     []*walk // retained messages on their way
-	wildcards int     // subscriptions with a wildcard
-	counted   int     // of the queue's bytes, in those of all sessions
-	inside    *insider
-	waiting   *waiting // for session expiry or a will delay
+	handle    route.Handle // does not change
+	wildcards uint32       // subscriptions with a wildcard
+}
+
+// busy is what a client has only while there is something to do for it. Its
+// lock guards it, if nothing else is said.
+type busy struct {
+	walks   []*walk  // retained messages on their way
+	counted int      // of the queue's bytes, in those of all sessions
+	held    int      // acknowledgements held back until their records are safe
+	ending  int      // those of held that end a message of this connection
+	waiting *waiting // for session expiry or a will delay
+	rivals  *rivals  // takeovers of the client id; what is in it is guarded by the shard's lock
+	inside  *insider
+}
+
+// more is the client's busy part, made if there is none. The caller holds c.mu.
+func (c *Client) more() *busy {
+	if c.busy == nil {
+		c.busy = &busy{}
+	}
+	return c.busy
+}
+
+// trim gives the busy part back if there is nothing in it. The caller holds
+// c.mu.
+func (c *Client) trim() {
+	if m := c.busy; m != nil && len(m.walks) == 0 && m.counted == 0 && m.held == 0 && m.waiting == nil && m.rivals == nil && m.inside == nil {
+		c.busy = nil
+	}
+}
+
+// The parts of busy, as they are without one. The caller holds c.mu.
+
+func (c *Client) walks() []*walk {
+	if c.busy == nil {
+		return nil
+	}
+	return c.busy.walks
+}
+
+func (c *Client) counted() int {
+	if c.busy == nil {
+		return 0
+	}
+	return c.busy.counted
+}
+
+func (c *Client) held() int {
+	if c.busy == nil {
+		return 0
+	}
+	return c.busy.held
+}
+
+func (c *Client) ending() int {
+	if c.busy == nil {
+		return 0
+	}
+	return c.busy.ending
+}
+
+func (c *Client) waiting() *waiting {
+	if c.busy == nil {
+		return nil
+	}
+	return c.busy.waiting
+}
+
+func (c *Client) rivals() *rivals {
+	if c.busy == nil {
+		return nil
+	}
+	return c.busy.rivals
 }
 
 // will is the message that a client leaves.
@@ -70,13 +140,31 @@ const shardCount = 64
 // of its clients.
 type shard struct {
 	mu      sync.Mutex
-	clients map[string]*Client
+	clients set
 	late    map[string]*Client // sessions that have ended and whose messages are being handed over
 }
 
 func (b *Broker) shard(id string) *shard {
 	return &b.shards[b.hash(id)%shardCount]
 }
+
+// find is the client of an id, or nil. The caller holds the shard's lock.
+func (b *Broker) find(s *shard, id string) *Client {
+	for h := range s.clients.candidates(b.tag(id)) {
+		if c := b.table.resolve(h); c != nil && c.ID == id {
+			return c
+		}
+	}
+	return nil
+}
+
+// enlist and strike put a client into its shard and take it out. The caller
+// holds the shard's lock.
+func (b *Broker) enlist(s *shard, c *Client) { s.clients.add(b.tag(c.ID), c.handle) }
+func (b *Broker) strike(s *shard, c *Client) { s.clients.remove(b.tag(c.ID), c.handle) }
+
+// tag is the part of a client id's hash that its shard goes by.
+func (b *Broker) tag(id string) uint32 { return uint32(b.hash(id) >> 32) }
 
 func (b *Broker) hash(s string) uint64 { return maphash.String(b.seed, s) }
 
@@ -85,7 +173,7 @@ func (b *Broker) client(id string) *Client {
 	s := b.shard(id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.clients[id]
+	return b.find(s, id)
 }
 
 // each calls f for every client, a shard at a time.
@@ -93,9 +181,11 @@ func (b *Broker) each(f func(c *Client)) {
 	for i := range b.shards {
 		s := &b.shards[i]
 		s.mu.Lock()
-		list := make([]*Client, 0, len(s.clients))
-		for _, c := range s.clients {
-			list = append(list, c)
+		list := make([]*Client, 0, s.clients.len())
+		for h := range s.clients.all {
+			if c := b.table.resolve(h); c != nil {
+				list = append(list, c)
+			}
 		}
 		s.mu.Unlock()
 		for _, c := range list {
@@ -128,7 +218,7 @@ func (t *Tick) shut(c *Client) {
 
 // settle does what a step has left but for its packets. The caller holds c.mu.
 func (t *Tick) settle(c *Client) {
-	if _, bytes := c.session.Queued(); bytes != c.counted && !c.gone {
+	if _, bytes := c.session.Queued(); bytes != c.counted() && !c.gone {
 		t.count(c, bytes)
 	}
 	if len(t.work.Changes) > 0 {
@@ -161,8 +251,12 @@ func (t *Tick) put(c *Client) {
 
 // count counts the bytes of a queue among those of all. The caller holds c.mu.
 func (t *Tick) count(c *Client, bytes int) {
-	t.queued += int64(bytes - c.counted)
-	c.counted = bytes
+	if bytes == c.counted() {
+		return
+	}
+	m := c.more()
+	t.queued += int64(bytes - m.counted)
+	m.counted = bytes
 	if t.queued > maxUncounted || t.queued < -maxUncounted {
 		t.addQueued()
 	}

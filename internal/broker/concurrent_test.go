@@ -83,7 +83,7 @@ func (a *actor) step() error {
 func (a *actor) connect() {
 	a.link = newLink(a.id, pick([]packet.Version{packet.V5, packet.V311}, a.rnd.IntN(2)))
 	r := &Connect{
-		Info: &a.link.info, CleanStart: a.rnd.IntN(4) == 0,
+		Info: a.link.info, CleanStart: a.rnd.IntN(4) == 0,
 		Terms: session.Terms{Version: a.link.info.Version, Expiry: pick([]uint32{session.Never, 0}, a.rnd.IntN(2))},
 	}
 	if a.rnd.IntN(2) == 0 {

@@ -185,7 +185,7 @@ func TestDoubtEndsWithItsMessages(t *testing.T) {
 			t.Fatalf("%+v, %v", s.Sessions["sub"], err)
 		}
 		// They leave the queue while the client is away.
-		c := l.b.shard("sub").clients["sub"]
+		c := l.b.client("sub")
 		l.b.do(func(t *Tick) {
 			c.mu.Lock()
 			t.log(recordsAcked("sub", s.Sessions["sub"].Queue...))

@@ -53,9 +53,12 @@ func (s *sweeper) arm(at int64) {
 	s.armed = at
 	s.at.Store(at)
 	if !s.sweeping {
-		s.b.o.Wheel.Set(&s.entry, s, at)
+		s.b.o.Wheel.Set(s, at)
 	}
 }
+
+// Timer implements wheel.Owner.
+func (s *sweeper) Timer() *wheel.Entry { return &s.entry }
 
 // Due implements wheel.Owner.
 func (s *sweeper) Due(now int64) (next int64) {

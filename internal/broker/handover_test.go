@@ -243,7 +243,7 @@ func (b *Broker) lateCount() (n int) {
 // open connects, without making safe what comes of it.
 func (l *life) open(id string, change func(*Connect)) *peer {
 	p := &peer{l: l, link: newLink(id, packet.V5)}
-	r := &Connect{Info: &p.link.info, Terms: session.Terms{Version: packet.V5, Expiry: 3}}
+	r := &Connect{Info: p.link.info, Terms: session.Terms{Version: packet.V5, Expiry: 3}}
 	if change != nil {
 		change(r)
 	}

@@ -295,7 +295,7 @@ func (d *device) connect(s step) {
 	}
 	old := d.link
 	l := newLink(d.id, v)
-	r.Info = &l.info
+	r.Info = l.info
 	d.h.tick(func(t *Tick) {
 		d.h.b.Admit(0)
 		d.c = d.h.b.Connect(t, l, r)
@@ -508,7 +508,7 @@ func (h *history) differ() error {
 	}
 	held := h.b.Snapshot()
 	for id, s := range replayed.Sessions {
-		c := h.b.shard(id).clients[id]
+		c := h.b.client(id)
 		if c == nil {
 			continue // the comparison will tell
 		}
@@ -584,7 +584,7 @@ func (h *history) count(held *record.State) error {
 		if c.link != nil {
 			connected++
 		}
-		wildcards := 0
+		wildcards := uint32(0)
 		for s := range c.session.Subscriptions {
 			subscriptions++
 			if f, err := topic.ParseFilter(s.Filter, 0); err == nil && f.Wildcard() {

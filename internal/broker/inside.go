@@ -47,7 +47,7 @@ func (b *Broker) SubscribeInside(filter string, f func(*message.Message)) (stop 
 		return nil, err
 	}
 	in := &insider{b: b, messages: make(chan *message.Message, insideRoom)}
-	c := &Client{ID: "", inside: in}
+	c := &Client{insider: true, busy: &busy{inside: in}}
 	b.table.add(c)
 	b.watchSys(parsed, 1)
 	b.index.Subscribe(parsed, c.handle, route.Options{QoS: 2, RetainAsPublished: true})

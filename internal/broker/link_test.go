@@ -59,7 +59,11 @@ func (l *link) Again() {
 	l.again = true
 }
 
+func (l *link) Join(*Client) {}
+
 func (l *link) Info() *Info { return &l.info }
+
+func (l *link) Version() packet.Version { return l.info.Version }
 
 // frames takes the packets that were written.
 func (l *link) frames() (list []packet.Frame) {

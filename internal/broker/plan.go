@@ -10,7 +10,8 @@ import (
 )
 
 // plan is where the messages of one topic go, worked out once and kept by a
-// tick until a subscription changes that could match.
+// tick until a subscription changes that could match. Not before there are many
+// is it a question whether the next one is worth keeping.
 type plan struct {
 	topic   string
 	mark    route.Mark
@@ -100,7 +101,6 @@ func (t *Tick) make(p *plan, name []byte) {
 		i = n
 	}
 	p.groups = b.shares(t.rows[shared:], p.topic)
-	t.planned += p.cost()
 }
 
 // cutEvery is the time between two warnings that a match was cut short, in
@@ -240,8 +240,8 @@ func (s *share) deliver(t *Tick, from *Client, d *message.Draft) bool {
 func (t *Tick) offer(m *target, from *Client, d *message.Draft, s *share, away bool) bool {
 	c := m.client
 	r := session.Route{QoS: m.qos, Retain: m.retain && d.Retain, IDs: m.ids, Shared: s.group.filter, Wait: t.parks(c, from, min(d.QoS, m.qos))}
-	if c.inside != nil {
-		return !away && c.inside.deliver(d, &r) == session.Sent
+	if c.insider {
+		return !away && c.busy.inside.deliver(d, &r) == session.Sent
 	}
 	c.mu.Lock()
 	if (c.link == nil) != away {

@@ -26,7 +26,7 @@ func (b *Broker) Publish(t *Tick, c *Client, link Link, p *packet.Publish) error
 		return packet.Refuse(packet.TopicNameInvalid, err.Error())
 	}
 	if p.QoS == 0 {
-		if err := t.mayPublish(link.Info(), p.Topic); err != nil {
+		if err := t.mayPublish(link, p.Topic); err != nil {
 			t.stats.Dropped[DropNotAuthorized]++
 			return nil
 		}
@@ -72,7 +72,7 @@ func (b *Broker) publishAcknowledged(t *Tick, c *Client, link Link, p *packet.Pu
 		t.shut(c)
 		return ErrTakenOver
 	}
-	fresh, err := c.session.Admit(&t.work, p, c.ending)
+	fresh, err := c.session.Admit(&t.work, p, c.ending())
 	t.shut(c)
 	if err != nil {
 		return err
@@ -125,7 +125,7 @@ func (t *Tick) moving() (end func()) {
 // hear that a message was not stored: its connection ends, with the message not
 // acknowledged.
 func (b *Broker) refused(t *Tick, c *Client, link Link, d *message.Draft) (packet.Code, error) {
-	if t.mayPublish(link.Info(), d.Name) != nil {
+	if t.mayPublish(link, d.Name) != nil {
 		t.stats.Dropped[DropNotAuthorized]++
 		return packet.NotAuthorized, nil
 	}
@@ -134,7 +134,7 @@ func (b *Broker) refused(t *Tick, c *Client, link Link, d *message.Draft) (packe
 		return packet.Success, nil
 	}
 	t.stats.Dropped[DropStore]++
-	if link.Info().Version < packet.V5 {
+	if link.Version() < packet.V5 {
 		return 0, packet.Refuse(packet.QuotaExceeded, "the message cannot be stored: "+failing.Error())
 	}
 	return packet.QuotaExceeded, nil
@@ -154,7 +154,7 @@ func (b *Broker) routeFor(t *Tick, answer *held, d *message.Draft, refused packe
 // refuse2 forgets a QoS 2 message that a 5.0 client hears to be refused. A 3.x
 // client cannot hear it: the exchange goes on [3.1.1 MQTT-3.3.5-2].
 func (b *Broker) refuse2(t *Tick, answer *held) {
-	if answer.link.Info().Version < packet.V5 {
+	if answer.link.Version() < packet.V5 {
 		answer.ack.Code = packet.Success
 		return
 	}
@@ -231,8 +231,8 @@ func (t *Tick) parks(c, from *Client, qos byte) bool {
 
 // deliver gives the message to one client and counts what became of it.
 func (t *Tick) deliver(c *Client, d *message.Draft, to *session.Route) session.Outcome {
-	if c.inside != nil {
-		return c.inside.deliver(d, to)
+	if c.insider {
+		return c.busy.inside.deliver(d, to)
 	}
 	t.open(c)
 	return t.deliverOpened(c, d, to)
@@ -295,7 +295,7 @@ func (b *Broker) Acknowledge(t *Tick, c *Client, link Link, typ packet.Type, a *
 		code = c.session.Pubrel(&t.work, a)
 	}
 	t.countDrained()
-	walking := len(c.walks) > 0
+	walking := len(c.walks()) > 0
 	t.shut(c)
 	if typ == packet.PUBREL {
 		t.answer(held{c: c, link: link, t: packet.PUBCOMP, ack: packet.Ack{ID: a.ID, Code: code}}, t.logged > logged)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/fantail-mqtt/fantail/internal/record"
 	"github.com/fantail-mqtt/fantail/internal/session"
+	"github.com/fantail-mqtt/fantail/internal/wheel"
 	"github.com/fantail-mqtt/fantail/message"
 	"github.com/fantail-mqtt/fantail/packet"
 	"github.com/fantail-mqtt/fantail/topic"
@@ -13,7 +14,7 @@ import (
 
 // Connect is an accepted CONNECT: who it is has been checked.
 type Connect struct {
-	Info       *Info
+	Info       Info
 	CleanStart bool
 	Terms      session.Terms
 	Will       *packet.Will
@@ -49,7 +50,7 @@ func (b *Broker) Connect(t *Tick, link Link, r *Connect) *Client {
 	id := r.Info.ClientID
 	s := b.shard(id)
 	s.mu.Lock()
-	old := s.clients[id]
+	old := b.find(s, id)
 	var left leaving
 	c := old
 	if old != nil {
@@ -65,34 +66,42 @@ func (b *Broker) Connect(t *Tick, link Link, r *Connect) *Client {
 			b.cutShort(t, s, id)
 			left.from = 0
 		}
-		c = &Client{ID: id, rivals: left.rivals}
+		if old != nil {
+			b.strike(s, old)
+		}
+		c = &Client{ID: id}
+		if left.rivals != nil {
+			c.more().rivals = left.rivals
+		}
 		b.table.add(c)
 		c.mu.Lock()
 		b.begin(t, c, link, r, false)
 		c.mu.Unlock()
-		s.clients[id] = c
+		b.enlist(s, c)
 		b.stats.Sessions.Add(1)
 	}
 	s.mu.Unlock()
 	b.finishLeaving(t, old, &left)
 	if left.link != nil {
-		b.takenOver(c, left.link.Info(), r.Info)
+		b.takenOver(c, left.link.Info(), &r.Info)
 		why := packet.Refuse(packet.SessionTakenOver, "another connection took the client id over")
 		left.link.Kick(left.out, why)
-		b.announce(t, left.link.Info(), "disconnected", why.Error())
+		b.announceEnd(t, left.link, why.Error())
 	}
-	b.announce(t, r.Info, "connected", "")
+	b.announce(t, &r.Info, "connected", "")
 	return c
 }
 
 // begin starts a connection. The caller holds c.mu; the CONNACK is the first
 // thing in the client's pending bytes [MQTT-3.2.0-1].
 func (b *Broker) begin(t *Tick, c *Client, link Link, r *Connect, resumed bool) {
-	c.link, c.ending = link, 0
+	link.Join(c)
+	c.link = link
 	c.out, c.writing, c.blocked, c.drained, c.dirty = nil, false, false, false, false
-	if c.waiting != nil {
-		b.o.Wheel.Stop(&c.waiting.entry)
-		c.waiting = nil
+	if m := c.busy; m != nil {
+		m.ending = 0
+		b.stopWaiting(c)
+		c.trim()
 	}
 	t.take(c)
 	r.Connack.SessionPresent = resumed // [MQTT-3.2.2-3]
@@ -141,8 +150,9 @@ type leaving struct {
 // displace ends what the client id has so far, in favour of a new connection.
 // The caller holds the shard's lock and c.mu.
 func (b *Broker) displace(t *Tick, c *Client, r *Connect) leaving {
-	left := leaving{link: c.link, out: c.out, rivals: c.rivals}
-	c.out, c.link, c.walks = nil, nil, nil // the old connection's loop may still be inside a walk
+	left := leaving{link: c.link, out: c.out, rivals: c.rivals()}
+	c.stopWalks()
+	c.out, c.link = nil, nil // the old connection's loop may still be inside a walk
 	if left.link != nil {
 		b.stats.Connected.Add(-1)
 		c.session.End(&t.work)
@@ -181,7 +191,8 @@ func (b *Broker) Disconnect(t *Tick, c *Client, link Link, e Ending) (pending []
 	}
 	b.stats.Connected.Add(-1)
 	pending = c.out
-	c.link, c.out, c.walks = nil, nil, nil
+	c.stopWalks()
+	c.link, c.out = nil, nil
 	c.session.End(&t.work)
 	wasDurable := c.session.Durable()
 	if e.NewExpiry != nil {
@@ -195,12 +206,12 @@ func (b *Broker) Disconnect(t *Tick, c *Client, link Link, e Ending) (pending []
 		left.will = b.away(t, c)
 	} else {
 		b.endRecorded(t, c, &left, wasDurable)
-		delete(s.clients, c.ID)
+		b.strike(s, c)
 	}
 	c.mu.Unlock()
 	s.mu.Unlock()
 	b.finishLeaving(t, c, &left)
-	b.announce(t, link.Info(), "disconnected", e.Reason)
+	b.announceEnd(t, link, e.Reason)
 	return pending
 }
 
@@ -235,11 +246,14 @@ func (b *Broker) absent(t *Tick, c *Client, went, willAt int64) (due *message.Me
 		t.log(record.AppendWillArmed(t.records[:0], c.ID, record.Will{Message: c.will.message, Delay: c.will.delay, FireAt: w.willAt}))
 	}
 	if next := w.next(); next > 0 {
-		c.waiting = w
-		b.o.Wheel.Set(&w.entry, w, next)
+		c.more().waiting = w
+		b.o.Wheel.Set(w, next)
 	}
 	return due
 }
+
+// Timer implements wheel.Owner.
+func (w *waiting) Timer() *wheel.Entry { return &w.entry }
 
 // Due implements wheel.Owner: the will delay or the session's life is over.
 func (w *waiting) Due(now int64) (next int64) {
@@ -255,12 +269,12 @@ func (b *Broker) due(t *Tick, w *waiting, now int64) (next int64) {
 	s.mu.Lock()
 	c.mu.Lock()
 	var left leaving
-	if c.waiting == w {
+	if c.waiting() == w {
 		switch {
 		case w.endAt > 0 && now >= w.endAt:
-			c.waiting = nil
+			c.busy.waiting = nil
 			b.end(t, c, &left)
-			delete(s.clients, c.ID)
+			b.strike(s, c)
 			b.stats.Expired.Add(1)
 		case w.willAt > 0 && now >= w.willAt:
 			w.willAt = 0
@@ -301,10 +315,7 @@ func (b *Broker) endRecorded(t *Tick, c *Client, left *leaving, durable bool) {
 		left.will = c.will.message
 		c.will = nil
 	}
-	if c.waiting != nil {
-		b.o.Wheel.Stop(&c.waiting.entry)
-		c.waiting = nil
-	}
+	b.stopWaiting(c)
 	t.count(c, 0)
 	if !c.late {
 		c.session = session.Session{} // a plan may remember c until its topic comes again
@@ -312,6 +323,21 @@ func (b *Broker) endRecorded(t *Tick, c *Client, left *leaving, durable bool) {
 	c.gone, left.ended = true, true
 	b.stats.Sessions.Add(-1)
 	b.table.remove(c)
+}
+
+// stopWaiting ends what an absent client waits for. The caller holds c.mu.
+func (b *Broker) stopWaiting(c *Client) {
+	if w := c.waiting(); w != nil {
+		b.o.Wheel.Stop(w)
+		c.busy.waiting = nil
+	}
+}
+
+// stopWalks ends all walks. The caller holds c.mu.
+func (c *Client) stopWalks() {
+	if c.busy != nil {
+		c.busy.walks = nil
+	}
 }
 
 // takeWill takes the will out to be published. The caller holds c.mu.
@@ -379,11 +405,13 @@ const (
 func (b *Broker) takenOver(c *Client, from, by *Info) {
 	s := b.shard(c.ID) // sessions that follow each other share what is counted
 	s.mu.Lock()
-	r := c.rivals
+	c.mu.Lock()
+	r := c.rivals()
 	if r == nil || by.ConnectedAt-r.since > rivalsWindow {
 		r = &rivals{since: by.ConnectedAt}
-		c.rivals = r
+		c.more().rivals = r
 	}
+	c.mu.Unlock()
 	r.count++
 	warn := r.count >= rivalsLimit && !r.warned
 	r.warned = r.warned || warn

@@ -6,6 +6,7 @@ import (
 	"github.com/fantail-mqtt/fantail/internal/record"
 	"github.com/fantail-mqtt/fantail/internal/route"
 	"github.com/fantail-mqtt/fantail/internal/session"
+	"github.com/fantail-mqtt/fantail/internal/wheel"
 	"github.com/fantail-mqtt/fantail/message"
 )
 
@@ -68,12 +69,15 @@ type reaper struct{ b *Broker }
 func (b *Broker) reapBy(at int64) {
 	if b.reapAt == 0 || at < b.reapAt {
 		b.reapAt = at
-		b.o.Wheel.Set(&b.reaping, reaper{b}, at)
+		b.o.Wheel.Set(reaper{b}, at)
 	}
 }
 
 // reapBatch is how many messages are reaped before others get their turn.
 const reapBatch = 1000
+
+// Timer implements wheel.Owner.
+func (r reaper) Timer() *wheel.Entry { return &r.b.reaping }
 
 // Due implements wheel.Owner.
 func (r reaper) Due(now int64) (next int64) {
@@ -110,9 +114,8 @@ const (
 // stopWalk ends the walk of a subscription that is replaced or has gone
 // [MQTT-3.10.4-2]. The caller holds c.mu.
 func (c *Client) stopWalk(subscription string) {
-	c.walks = slices.DeleteFunc(c.walks, func(w *walk) bool { return w.subscription == subscription })
-	if len(c.walks) == 0 {
-		c.walks = nil
+	if m := c.busy; m != nil {
+		m.walks = slices.DeleteFunc(m.walks, func(w *walk) bool { return w.subscription == subscription })
 	}
 }
 
@@ -125,7 +128,8 @@ func (b *Broker) walk(t *Tick, c *Client, link Link, walks []*walk) {
 	for _, w := range walks {
 		if c.link == link {
 			c.stopWalk(w.subscription)
-			c.walks = append(c.walks, w)
+			m := c.more()
+			m.walks = append(m.walks, w)
 		}
 	}
 	c.mu.Unlock()
@@ -139,7 +143,7 @@ func (b *Broker) resumeWalks(t *Tick, c *Client, link Link) {
 		c.mu.Lock()
 		queued, bytes := c.session.Queued()
 		queued0, bytes0 := c.session.Queued0()
-		if c.link != link || len(c.walks) == 0 || c.blocked || queued-queued0 >= walkMessages || bytes-bytes0 >= walkPending {
+		if c.link != link || len(c.walks()) == 0 || c.blocked || queued-queued0 >= walkMessages || bytes-bytes0 >= walkPending {
 			c.mu.Unlock()
 			return // Writable or an acknowledgement will come
 		}
@@ -148,7 +152,7 @@ func (b *Broker) resumeWalks(t *Tick, c *Client, link Link) {
 			link.Again()
 			return
 		}
-		w := c.walks[0]
+		w := c.busy.walks[0]
 		c.mu.Unlock()
 		done := b.step(t, c, w)
 		if !done {
@@ -156,11 +160,11 @@ func (b *Broker) resumeWalks(t *Tick, c *Client, link Link) {
 			return
 		}
 		c.mu.Lock()
-		if len(c.walks) > 0 && c.walks[0] == w {
-			c.walks = c.walks[1:]
+		if list := c.walks(); len(list) > 0 && list[0] == w {
+			c.busy.walks = list[1:]
 		}
-		if len(c.walks) == 0 {
-			c.walks = nil
+		if len(c.walks()) == 0 {
+			c.trim()
 		}
 		c.mu.Unlock()
 	}

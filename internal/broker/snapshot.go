@@ -49,8 +49,8 @@ func (c *Client) snapshot() *record.Session {
 	}
 	if c.will != nil {
 		s.Will = &record.Will{Message: c.will.message, Delay: c.will.delay}
-		if c.waiting != nil {
-			s.Will.FireAt = c.waiting.willAt
+		if w := c.waiting(); w != nil {
+			s.Will.FireAt = w.willAt
 		}
 	}
 	return s

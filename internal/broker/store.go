@@ -87,14 +87,19 @@ func (b *Broker) Oldest() int64 {
 	return oldest
 }
 
+// Crowded is who waits for the log to take more.
+type Crowded interface{ Uncrowd() }
+
 // Room returns true if the log takes more. If not, since the disk needs time, it
-// calls again, once and on another goroutine, when it does.
-func (b *Broker) Room(again func()) bool {
-	if b.store == nil || b.store.Room(func() {
+// calls who.Uncrowd, once and on another goroutine, when it does.
+func (b *Broker) Room(who Crowded) bool { return b.store == nil || b.storeRoom(who) }
+
+func (b *Broker) storeRoom(who Crowded) bool {
+	if b.store.Room(func() {
 		if b.behind.CompareAndSwap(true, false) {
 			b.o.Logger.Info("the disk has caught up")
 		}
-		again()
+		who.Uncrowd()
 	}) {
 		return true
 	}
@@ -135,7 +140,7 @@ func (b *Broker) keeps(t *Tick, from *Client, d *message.Draft) bool {
 }
 
 func durable(c *Client) bool {
-	if c == nil || c.inside != nil {
+	if c == nil || c.insider {
 		return false
 	}
 	c.mu.Lock()
@@ -204,11 +209,13 @@ func (b *Broker) restore(r *record.Recovered) absentee {
 	}
 	s := b.shard(c.ID)
 	s.mu.Lock()
-	s.clients[c.ID] = c
+	b.enlist(s, c)
 	s.mu.Unlock()
 	b.stats.Sessions.Add(1)
-	_, c.counted = c.session.Queued()
-	b.queuedBytes.Add(int64(c.counted))
+	if _, bytes := c.session.Queued(); bytes > 0 {
+		c.more().counted = bytes
+		b.queuedBytes.Add(int64(bytes))
+	}
 	return a
 }
 
@@ -224,7 +231,7 @@ func (b *Broker) missed(t *Tick, a *absentee) {
 	switch {
 	case !c.session.Outlives():
 		b.endRecorded(t, c, &left, true)
-		delete(s.clients, c.ID)
+		b.strike(s, c)
 	case a.closedAt == 0:
 		left.will = b.away(t, c)
 	default:

@@ -83,7 +83,7 @@ func (b *Broker) refusedFilter(t *Tick, c *Client, filter, why string) {
 // overLimit says whether one more subscription is too many. The caller holds
 // c.mu.
 func (c *Client) overLimit(l *Limits, f topic.Filter) bool {
-	return c.session.SubscriptionCount() >= l.Subscriptions || f.Wildcard() && c.wildcards >= l.WildcardSubscriptions
+	return c.session.SubscriptionCount() >= l.Subscriptions || f.Wildcard() && int(c.wildcards) >= l.WildcardSubscriptions
 }
 
 // add puts the subscription into the session and the router. The caller holds

@@ -224,6 +224,13 @@ func (b *Broker) announce(t *Tick, who *Info, event, reason string) {
 	b.tell(t, "$SYS/brokers/"+b.o.Node+"/clients/"+level(who.ClientID)+"/"+event, string(body))
 }
 
+// announceEnd announces the end of a connection.
+func (b *Broker) announceEnd(t *Tick, link Link, reason string) {
+	if b.sys.subscribers.Load() > 0 {
+		b.announce(t, link.Info(), "disconnected", reason)
+	}
+}
+
 // level is a client id as one level of a topic name.
 func level(id string) string {
 	return strings.NewReplacer("/", "%2F", "+", "%2B", "#", "%23").Replace(id)

@@ -17,6 +17,7 @@ type Tick struct {
 	now     int64
 	work    session.Work
 	packet  packet.Publish
+	connect Connect
 	draft   message.Draft
 	dirty   []*Client
 	spare   [][]byte
@@ -92,6 +93,9 @@ func (t *Tick) Begin() {
 // Packet is where a PUBLISH may be parsed to; it holds until the next one.
 func (t *Tick) Packet() *packet.Publish { return &t.packet }
 
+// Connect is where a CONNECT may be put; it holds until the next one.
+func (t *Tick) Connect() *Connect { return &t.connect }
+
 // Now is the time of the tick, in unix milliseconds.
 func (t *Tick) Now() int64 { return t.now }
 
@@ -123,6 +127,7 @@ func (t *Tick) End() {
 	t.b.stats.Ticks.Add(1)
 	t.now, t.logged = 0, 0
 	t.draft = message.Draft{}
+	t.connect = Connect{}
 }
 
 // commit releases what the tick held back, now or when the log says so.
@@ -151,9 +156,10 @@ func (t *Tick) release(batch []held, err error) {
 			continue
 		}
 		t.open(h.c)
-		h.c.held--
+		m := h.c.more()
+		m.held--
 		if h.ends() && h.c.link == h.link {
-			h.c.ending--
+			m.ending--
 		}
 		t.shut(h.c)
 		if err == nil {
@@ -178,7 +184,7 @@ func (t *Tick) answer(h held, durable bool) {
 	t.open(c)
 	switch {
 	case c.link != h.link:
-	case durable || c.held > 0:
+	case durable || c.held() > 0:
 		t.hold(h)
 		h.parked = nil
 	default:
@@ -208,9 +214,10 @@ func (t *Tick) safe(c *Client, seq uint64) {
 // hold keeps an acknowledgement until the tick's records are safe. The caller
 // holds the client's lock.
 func (t *Tick) hold(h held) {
-	h.c.held++
+	m := h.c.more()
+	m.held++
 	if h.ends() && h.c.link == h.link {
-		h.c.ending++
+		m.ending++
 	}
 	t.held = append(t.held, h)
 }
@@ -358,6 +365,7 @@ func (b *Broker) Ping(t *Tick, c *Client, link Link) error {
 		return ErrTakenOver
 	}
 	c.session.Trim()
+	c.trim()
 	t.work.Out = packet.AppendPingresp(t.work.Out)
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"sync"
 
 	"github.com/fantail-mqtt/fantail"
 	"github.com/fantail-mqtt/fantail/internal/config"
@@ -35,6 +36,11 @@ func newBroker(c *config.Config, log *slog.Logger) (*running, error) {
 // Run serves until ctx ends, and then drains. It calls ready once, with the
 // addresses it has, when all listeners accept.
 func (r *running) Run(ctx context.Context, ready func(addresses []string)) error {
+	resting, stop := context.WithCancel(ctx)
+	var done sync.WaitGroup
+	done.Go(func() { restful(resting, restCalm) })
+	defer done.Wait()
+	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- r.b.Run(ctx) }() // ends with ctx, or because it cannot start
 	select {

@@ -14,16 +14,16 @@ type proof struct {
 
 // beginProof starts the exchange that a CONNECT asks for.
 func (c *Conn) beginProof(t *broker.Tick, p *packet.Connect) error {
-	if c.server.o.Exchange == nil {
+	if c.door.server.o.Exchange == nil {
 		return packet.Refuse(packet.BadAuthenticationMethod, "the server has no enhanced authentication")
 	}
-	x, err := c.server.o.Exchange(p.AuthMethod)
+	x, err := c.door.server.o.Exchange(p.AuthMethod)
 	if err != nil {
 		return denied(err)
 	}
 	data := append([]byte(nil), p.AuthData...)
 	p.AuthData = nil
-	c.auth = &proof{method: p.AuthMethod, connect: p, exchange: x}
+	c.more().auth = &proof{method: p.AuthMethod, connect: p, exchange: x}
 	c.state = proving
 	if !p.HasAuthData {
 		c.askFor(nil)
@@ -45,7 +45,7 @@ func (c *Conn) prove(t *broker.Tick, f packet.Frame) error {
 	if err != nil {
 		return err
 	}
-	if a.Code != packet.ContinueAuthentication || !a.HasMethod || a.Method != c.auth.method { // [MQTT-4.12.0-5]
+	if a.Code != packet.ContinueAuthentication || !a.HasMethod || a.Method != c.extra.auth.method { // [MQTT-4.12.0-5]
 		return packet.Refuse(packet.ProtocolError, "AUTH does not continue the method of CONNECT")
 	}
 	return c.step(t, a.Data)
@@ -57,20 +57,20 @@ func (c *Conn) reauthenticate(t *broker.Tick, body []byte) error {
 	if err != nil {
 		return err
 	}
-	if c.auth == nil { // [MQTT-4.12.0-7]
+	if c.auth() == nil { // [MQTT-4.12.0-7]
 		return packet.Refuse(packet.ProtocolError, "AUTH without an authentication method in CONNECT")
 	}
-	if !a.HasMethod || a.Method != c.auth.method { // [MQTT-4.12.1-1]
+	if !a.HasMethod || a.Method != c.extra.auth.method { // [MQTT-4.12.1-1]
 		return packet.Refuse(packet.ProtocolError, "AUTH names another method than CONNECT")
 	}
 	if a.Code == packet.ReAuthenticate {
-		x, err := c.server.o.Exchange(a.Method)
+		x, err := c.door.server.o.Exchange(a.Method)
 		if err != nil {
 			return denied(err)
 		}
-		c.auth.exchange = x
+		c.extra.auth.exchange = x
 	}
-	if c.auth.exchange == nil {
+	if c.extra.auth.exchange == nil {
 		return packet.Refuse(packet.ProtocolError, "AUTH continues nothing")
 	}
 	return c.step(t, a.Data)
@@ -78,7 +78,7 @@ func (c *Conn) reauthenticate(t *broker.Tick, body []byte) error {
 
 // step hands what the client sent to the exchange.
 func (c *Conn) step(t *broker.Tick, data []byte) error {
-	reply, done, err := c.auth.exchange.Step(data)
+	reply, done, err := c.extra.auth.exchange.Step(data)
 	switch {
 	case err != nil:
 		return denied(err)
@@ -89,18 +89,18 @@ func (c *Conn) step(t *broker.Tick, data []byte) error {
 		c.askFor(reply)
 		return nil
 	}
-	user := c.auth.exchange.UserName()
-	c.auth.exchange = nil
+	user := c.extra.auth.exchange.UserName()
+	c.extra.auth.exchange = nil
 	if c.state == up {
-		if user != c.info.UserName {
+		if user != c.user {
 			return packet.Refuse(packet.NotAuthorized, "re-authentication as another user")
 		}
 		c.say(t, packet.Success, reply)
 		return nil
 	}
-	p := c.auth.connect
-	c.auth.connect = nil
-	c.info.UserName = user
+	p := c.extra.auth.connect
+	c.extra.auth.connect = nil
+	c.user = user
 	return c.accept(t, p, reply)
 }
 
@@ -110,11 +110,11 @@ func (c *Conn) askFor(data []byte) { c.sock.Write(c.authPacket(packet.ContinueAu
 
 // say sends an AUTH to a connected client.
 func (c *Conn) say(t *broker.Tick, code packet.Code, data []byte) {
-	c.server.o.Broker.Send(t, c.client, c, c.authPacket(code, data))
+	c.door.server.o.Broker.Send(t, c.client, c, c.authPacket(code, data))
 }
 
 func (c *Conn) authPacket(code packet.Code, data []byte) []byte {
 	return packet.AppendAuth(nil, &packet.Auth{
-		Code: code, Method: c.auth.method, HasMethod: true, Data: data, HasData: len(data) > 0,
+		Code: code, Method: c.extra.auth.method, HasMethod: true, Data: data, HasData: len(data) > 0,
 	}, c.maxPacket)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"strings"
 	"sync/atomic"
 
@@ -24,29 +25,109 @@ const (
 	over
 )
 
-// Conn is one connection.
+// Conn is one connection. There may be a million that are idle, so it has what
+// is said in CONNECT and nothing twice, and the order of the fields leaves no
+// gaps; what few connections have hangs at extra.
 type Conn struct {
-	server *Server
-	sock   loop.Conn
-	timer  wheel.Entry
+	door  *door
+	sock  loop.Conn
+	timer wheel.Entry
+
+	asked *packet.Connect // owned by the loop; nil once the client is connected
 
 	// set by the loop before the client is connected, read by anyone after
-	info      broker.Info
-	last      atomic.Int64 // unix milliseconds of the last packet
-	kicked    atomic.Pointer[packet.Refusal]
-	maxPacket uint32 // the client's
-	limit     uint32 // ours, as it was when the client heard of it
-	patience  int32  // 1.5 × keep-alive, in milliseconds; 0: without end
+	client      *broker.Client
+	extra       *extra // nil: nothing
+	user        string
+	connectedAt int64 // unix milliseconds
+	last        atomic.Uint32
+	maxPacket   uint32 // the client's
+	limit       uint32 // ours, as it was when the client heard of it
+	expiry      uint32 // session expiry interval of the CONNECT, in seconds
+	keepAlive   uint16 // seconds
+	version     packet.Version
+	cleanStart  bool
 
 	// owned by the loop
-	expiry  uint32 // session expiry interval of the CONNECT
 	state   state
 	stalled bool // reading pauses until the client reads
 	crowded bool // reading pauses until the store has room
-	client  *broker.Client
-	auth    *proof
-	origin  string // of a browser's WebSocket
+
+	kicked atomic.Pointer[packet.Refusal]
+	info   atomic.Pointer[broker.Info] // nil until somebody asks
 }
+
+// extra is what few connections have.
+type extra struct {
+	addr   net.Addr // of the client, if it is not the sock's
+	origin string   // of a browser's WebSocket
+	auth   *proof   // owned by the loop
+}
+
+// more is the connection's extra, made if there is none. It is for the loop,
+// before the client is connected.
+func (c *Conn) more() *extra {
+	if c.extra == nil {
+		c.extra = &extra{}
+	}
+	return c.extra
+}
+
+// auth is the enhanced authentication, or nil.
+func (c *Conn) auth() *proof {
+	if c.extra == nil {
+		return nil
+	}
+	return c.extra.auth
+}
+
+func (c *Conn) origin() string {
+	if c.extra == nil {
+		return ""
+	}
+	return c.extra.origin
+}
+
+// id is the client's, as far as it is known.
+func (c *Conn) id() string {
+	switch {
+	case c.client != nil:
+		return c.client.ID
+	case c.asked != nil:
+		return c.asked.ClientID
+	default:
+		return ""
+	}
+}
+
+// addr is the client's address.
+func (c *Conn) addr() net.Addr {
+	if c.extra != nil && c.extra.addr != nil {
+		return c.extra.addr
+	}
+	return c.sock.RemoteAddr()
+}
+
+// Time is kept in steps of the wheel since the server's start: four bytes last
+// for years, and who is late by a step hears of it by the wheel no sooner.
+
+// hear notes that a packet came at unix milliseconds now.
+func (c *Conn) hear(now int64) {
+	c.last.Store(uint32(max((now-c.door.server.start+wheel.Resolution-1)/wheel.Resolution, 1)))
+}
+
+// heard is when the last packet came, in unix milliseconds and not early, or 0
+// if the client is not connected yet.
+func (c *Conn) heard() int64 {
+	last := int64(c.last.Load())
+	if last == 0 {
+		return 0
+	}
+	return c.door.server.start + last*wheel.Resolution
+}
+
+// patience is 1.5 × keep-alive, in milliseconds; 0: without end.
+func (c *Conn) patience() int64 { return int64(c.keepAlive) * 1500 }
 
 // tick is the loop's own tick, begun.
 func tick(l loop.Local) *broker.Tick {
@@ -85,7 +166,7 @@ func (c *Conn) Data(l loop.Local, b []byte) (n int) {
 		t.Received(packets, n)
 	}
 	if packets > 0 && c.state == up { // before that, the connect timeout runs
-		c.last.Store(t.Now())
+		c.hear(t.Now())
 	}
 	c.slowDown()
 	return n
@@ -97,15 +178,18 @@ func (c *Conn) slowDown() {
 	if c.state != up {
 		return
 	}
-	if !c.stalled && c.client.Pending() > 2*c.server.o.PendingBytes {
+	if !c.stalled && c.client.Pending() > 2*c.door.server.o.PendingBytes {
 		c.stalled = true
 		c.sock.Pause()
 	}
-	if !c.crowded && !c.server.o.Broker.Room(func() { c.sock.Post(c.uncrowd) }) {
+	if !c.crowded && !c.door.server.o.Broker.Room(c) {
 		c.crowded = true
 		c.sock.Pause()
 	}
 }
+
+// Uncrowd implements broker.Crowded.
+func (c *Conn) Uncrowd() { c.sock.Post(c.uncrowd) }
 
 // uncrowd goes on when the store has room again.
 func (c *Conn) uncrowd(l loop.Local) {
@@ -114,9 +198,9 @@ func (c *Conn) uncrowd(l loop.Local) {
 		return
 	}
 	t := tick(l)
-	if c.patience > 0 { // nothing could come meanwhile
-		c.last.Store(t.Now())
-		c.server.o.Wheel.Set(&c.timer, c, t.Now()+int64(c.patience))
+	if c.keepAlive > 0 { // nothing could come meanwhile
+		c.hear(t.Now())
+		c.door.server.o.Wheel.Set(c, t.Now()+c.patience())
 	}
 	c.resume(l)
 }
@@ -134,7 +218,7 @@ func (c *Conn) Writable(l loop.Local) {
 		return
 	}
 	t := tick(l)
-	c.server.o.Broker.Writable(t, c.client, c)
+	c.door.server.o.Broker.Writable(t, c.client, c)
 	if c.stalled {
 		c.stalled = false
 		c.resume(l)
@@ -144,12 +228,12 @@ func (c *Conn) Writable(l loop.Local) {
 // packet takes in one packet.
 func (c *Conn) packet(t *broker.Tick, f packet.Frame) error {
 	if c.state == up && f.Type == packet.PUBLISH { // the hot one first
-		if err := packet.ParsePublish(t.Packet(), f.Flags, f.Body, c.info.Version, packet.FromClient); err != nil {
+		if err := packet.ParsePublish(t.Packet(), f.Flags, f.Body, c.version, packet.FromClient); err != nil {
 			return err
 		}
-		return c.server.o.Broker.Publish(t, c.client, c, t.Packet())
+		return c.door.server.o.Broker.Publish(t, c.client, c, t.Packet())
 	}
-	if err := packet.CheckFlags(f, c.version()); err != nil {
+	if err := packet.CheckFlags(f, c.speaks()); err != nil {
 		return err
 	}
 	switch c.state {
@@ -162,16 +246,17 @@ func (c *Conn) packet(t *broker.Tick, f packet.Frame) error {
 	}
 }
 
-func (c *Conn) version() packet.Version {
-	if c.info.Version == 0 {
+// speaks is the version to parse packets by.
+func (c *Conn) speaks() packet.Version {
+	if c.version == 0 {
 		return packet.V5
 	}
-	return c.info.Version
+	return c.version
 }
 
 // control takes in any packet of a connected client but PUBLISH.
 func (c *Conn) control(t *broker.Tick, f packet.Frame) error {
-	b, v := c.server.o.Broker, c.info.Version
+	b, v := c.door.server.o.Broker, c.version
 	switch f.Type {
 	case packet.PUBACK, packet.PUBREC, packet.PUBREL, packet.PUBCOMP:
 		a, err := packet.ParseAck(f.Type, f.Body, v)
@@ -209,7 +294,7 @@ func (c *Conn) control(t *broker.Tick, f packet.Frame) error {
 
 // disconnect takes in a DISCONNECT.
 func (c *Conn) disconnect(t *broker.Tick, body []byte) error {
-	d, err := packet.ParseDisconnect(body, c.info.Version, packet.FromClient)
+	d, err := packet.ParseDisconnect(body, c.version, packet.FromClient)
 	if err != nil {
 		return err
 	}
@@ -218,7 +303,7 @@ func (c *Conn) disconnect(t *broker.Tick, body []byte) error {
 		if c.expiry == 0 && d.SessionExpiry > 0 { // 5.0, section 3.14.2.2.2
 			return packet.Refuse(packet.ProtocolError, "DISCONNECT sets a session expiry that CONNECT did not have")
 		}
-		expiry := c.server.cap(d.SessionExpiry)
+		expiry := c.door.server.cap(d.SessionExpiry)
 		e.NewExpiry = &expiry
 	}
 	if d.Code != packet.Success {
@@ -246,44 +331,44 @@ func (c *Conn) fail(t *broker.Tick, err error) {
 
 // goodbye appends the DISCONNECT that a 5.0 client gets; 3.x has none.
 func (c *Conn) goodbye(out []byte, r *packet.Refusal) []byte {
-	if c.info.Version < packet.V5 {
+	if c.version < packet.V5 {
 		return out
 	}
 	d := packet.Disconnect{Code: r.Code, Reason: r.Why}
 	if r.Code == packet.UseAnotherServer || r.Code == packet.ServerMoved {
-		d.ServerReference = c.server.o.ServerReference
+		d.ServerReference = c.door.server.o.ServerReference
 	}
-	return packet.AppendDisconnect(out, &d, c.info.Version, c.maxPacket)
+	return packet.AppendDisconnect(out, &d, c.version, c.maxPacket)
 }
 
 // end takes the client off the connection. It returns what was waiting to be
 // written.
 func (c *Conn) end(t *broker.Tick, reason string, e broker.Ending, why string) []byte {
 	c.state = over
-	c.server.o.Wheel.Stop(&c.timer)
-	c.server.o.Broker.Stats().Closed.Add(reason)
+	c.door.server.o.Wheel.Stop(c)
+	c.door.server.o.Broker.Stats().Closed.Add(reason)
 	attrs := []any{
-		slog.String("client", c.info.ClientID), slog.String("addr", c.info.Addr.String()), slog.String("reason", reason),
+		slog.String("client", c.id()), slog.String("addr", c.addr().String()), slog.String("reason", reason),
 	}
 	if why != "" {
 		attrs = append(attrs, slog.String("why", why))
 	}
-	c.server.o.Logger.Info("client gone", attrs...)
-	return c.server.o.Broker.Disconnect(t, c.client, c, e)
+	c.door.server.o.Logger.Info("client gone", attrs...)
+	return c.door.server.o.Broker.Disconnect(t, c.client, c, e)
 }
 
 // Closed implements loop.Handler.
 func (c *Conn) Closed(l loop.Local, err error) {
 	c.gone(l, err)
 	if !c.kicked.CompareAndSwap(nil, &packet.Refusal{}) { // too late for another Kick
-		c.server.leaving.Add(-1)
+		c.door.server.leaving.Add(-1)
 	}
 }
 
 // gone ends what the stream carried, before or after the stream itself.
 func (c *Conn) gone(l loop.Local, err error) {
-	if c.auth != nil {
-		c.auth = nil
+	if c.auth() != nil {
+		c.extra.auth = nil
 	}
 	switch c.state {
 	case over:
@@ -292,9 +377,9 @@ func (c *Conn) gone(l loop.Local, err error) {
 		c.end(tick(l), reason, broker.Ending{Reason: why}, why)
 	default:
 		c.state = over
-		c.server.o.Wheel.Stop(&c.timer)
-		c.server.o.Broker.Stats().Refused.Add("peer_closed")
-		c.server.o.Logger.Debug("connection ended before CONNECT", slog.String("addr", c.info.Addr.String()), slog.Any("err", err))
+		c.door.server.o.Wheel.Stop(c)
+		c.door.server.o.Broker.Stats().Refused.Add("peer_closed")
+		c.door.server.o.Logger.Debug("connection ended before CONNECT", slog.String("addr", c.addr().String()), slog.Any("err", err))
 	}
 }
 
@@ -319,10 +404,14 @@ func (c *Conn) ending(err error) (reason, why string) {
 	}
 }
 
+// Timer implements wheel.Owner.
+func (c *Conn) Timer() *wheel.Entry { return &c.timer }
+
 // Due implements wheel.Owner: it watches the connect timeout and the
 // keep-alive.
 func (c *Conn) Due(now int64) (next int64) {
-	if c.last.Load() == 0 {
+	heard := c.heard()
+	if heard == 0 {
 		c.sock.Post(func(l loop.Local) {
 			if c.state == awaiting || c.state == deciding || c.state == proving {
 				c.timedOut()
@@ -330,10 +419,10 @@ func (c *Conn) Due(now int64) (next int64) {
 		})
 		return 0
 	}
-	if c.patience == 0 {
+	if c.keepAlive == 0 {
 		return 0
 	}
-	if until := c.last.Load() + int64(c.patience); until > now {
+	if until := heard + c.patience(); until > now {
 		return until
 	}
 	c.sock.Post(func(l loop.Local) {
@@ -352,7 +441,7 @@ func (c *Conn) Write(b []byte) bool { return c.sock.Write(b) }
 // Kick implements broker.Link.
 func (c *Conn) Kick(pending []byte, why *packet.Refusal) {
 	if c.kicked.CompareAndSwap(nil, why) {
-		c.server.leaving.Add(1)
+		c.door.server.leaving.Add(1)
 	}
 	c.sock.Finish(c.goodbye(pending, why), why)
 	c.sock.Post(func(l loop.Local) { c.gone(l, why) })
@@ -362,13 +451,36 @@ func (c *Conn) Kick(pending []byte, why *packet.Refusal) {
 func (c *Conn) Again() {
 	c.sock.Post(func(l loop.Local) {
 		if c.state == up {
-			c.server.o.Broker.Resume(tick(l), c.client, c)
+			c.door.server.o.Broker.Resume(tick(l), c.client, c)
 		}
 	})
 }
 
-// Info implements broker.Link.
-func (c *Conn) Info() *broker.Info { return &c.info }
+// Join implements broker.Link.
+func (c *Conn) Join(client *broker.Client) { c.client = client }
+
+// Version implements broker.Link.
+func (c *Conn) Version() packet.Version { return c.version }
+
+// Info implements broker.Link. Most brokers never ask.
+func (c *Conn) Info() *broker.Info {
+	if i := c.info.Load(); i != nil {
+		return i
+	}
+	i := c.describe()
+	if !c.info.CompareAndSwap(nil, &i) {
+		return c.info.Load()
+	}
+	return &i
+}
+
+// describe says who the client is.
+func (c *Conn) describe() broker.Info {
+	return broker.Info{
+		ClientID: c.id(), UserName: c.user, Addr: c.addr(), Listener: c.door.listener, Transport: c.door.transport,
+		Version: c.version, CleanStart: c.cleanStart, KeepAlive: c.keepAlive, Expiry: c.expiry, ConnectedAt: c.connectedAt,
+	}
+}
 
 // asRefusal is what the client hears of an error.
 func asRefusal(err error) *packet.Refusal {

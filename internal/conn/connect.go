@@ -19,7 +19,7 @@ import (
 func (c *Conn) connect(t *broker.Tick, body []byte) error {
 	p, err := packet.ParseConnect(body)
 	if p != nil {
-		c.info.Version = p.Version
+		c.version = p.Version
 		c.maxPacket = p.MaximumPacketSize
 	}
 	if err != nil {
@@ -28,7 +28,7 @@ func (c *Conn) connect(t *broker.Tick, body []byte) error {
 	if err := c.check(p); err != nil {
 		return err
 	}
-	if err := c.server.room(); err != nil {
+	if err := c.door.server.room(); err != nil {
 		return err
 	}
 	c.keep(t, p)
@@ -63,10 +63,8 @@ func (c *Conn) keep(t *broker.Tick, p *packet.Connect) {
 		p.Will.Payload = append([]byte(nil), p.Will.Payload...)
 		p.Will.Forward = append([]byte(nil), p.Will.Forward...)
 	}
-	c.info = broker.Info{
-		ClientID: p.ClientID, UserName: p.UserName, Addr: c.info.Addr, Listener: c.info.Listener, Transport: c.info.Transport,
-		Version: p.Version, CleanStart: p.CleanStart, KeepAlive: p.KeepAlive, ConnectedAt: t.Now(),
-	}
+	c.asked, c.user, c.version, c.cleanStart = p, p.UserName, p.Version, p.CleanStart
+	c.keepAlive, c.connectedAt = p.KeepAlive, t.Now()
 }
 
 // check looks at what the codec leaves to the server.
@@ -85,16 +83,23 @@ func (c *Conn) check(p *packet.Connect) error {
 // decide asks whether the client may connect: at once if that can be said at
 // once, else off the loop, going on when the answer is there.
 func (c *Conn) decide(t *broker.Tick, p *packet.Connect) error {
-	s := c.server
-	r := &Request{
+	s := c.door.server
+	r, _ := s.requests.Get().(*Request)
+	*r = Request{
 		ClientID: p.ClientID, UserName: p.UserName, HasUserName: p.HasUserName, Password: p.Password,
 		HasPassword: p.HasPassword, Version: p.Version,
-		Peer: Peer{Addr: c.info.Addr, Transport: c.info.Transport, Listener: c.info.Listener, Origin: c.origin},
+		Peer: Peer{Addr: c.addr(), Transport: c.door.transport, Listener: c.door.listener, Origin: c.origin()},
 	}
 	if s.o.Quick != nil {
-		if decided, err := s.o.Quick(r); err != nil {
+		decided, err := s.o.Quick(r)
+		if decided || err != nil {
+			*r = Request{}
+			s.requests.Put(r)
+		}
+		switch {
+		case err != nil:
 			return denied(err)
-		} else if decided {
+		case decided:
 			return c.accept(t, p, nil)
 		}
 	}
@@ -152,17 +157,22 @@ func (a *Advice) Unwrap() error { return a.Refusal }
 // accept connects the client; final is the last answer of an enhanced
 // authentication.
 func (c *Conn) accept(t *broker.Tick, p *packet.Connect, final []byte) error {
-	s := c.server
-	r := &broker.Connect{Info: &c.info, CleanStart: p.CleanStart, Will: p.Will, Terms: c.terms(p)}
+	s := c.door.server
+	c.expiry = s.expiry(p)
+	r := t.Connect()
+	*r = broker.Connect{CleanStart: p.CleanStart, Will: p.Will, Terms: c.terms(p)}
 	if p.Version == packet.V5 {
 		c.offer(r, p, final)
 	}
+	if r.Connack.HasServerKeepAlive {
+		c.keepAlive = r.Connack.ServerKeepAlive
+	}
 	if p.ClientID == "" {
-		c.info.ClientID = newClientID()
-		r.Connack.AssignedClientID = c.info.ClientID
+		p.ClientID = newClientID()
+		r.Connack.AssignedClientID = p.ClientID
 	}
 	if p.Will != nil {
-		if err := s.o.Broker.AllowWill(&c.info, p.Will.Topic); err != nil {
+		if err := s.o.Broker.AllowWill(c, p.Will.Topic); err != nil {
 			return denied(err)
 		}
 	}
@@ -172,36 +182,40 @@ func (c *Conn) accept(t *broker.Tick, p *packet.Connect, final []byte) error {
 	if !s.o.Broker.Admit(s.limits.Load().Connections) { // others came while somebody decided about this one
 		return s.full()
 	}
-	c.expiry = r.Terms.Expiry
-	c.info.Expiry = r.Terms.Expiry
-	keepAlive := p.KeepAlive
-	if r.Connack.HasServerKeepAlive {
-		keepAlive = r.Connack.ServerKeepAlive
+	if c.extra != nil && c.extra.addr == nil && c.extra.auth == nil {
+		c.extra = nil // the origin has done its part
 	}
-	c.info.KeepAlive = keepAlive
-	c.patience = int32(keepAlive) * 1500
-	c.last.Store(t.Now())
-	s.o.Wheel.Stop(&c.timer)
+	r.Info = c.describe()
+	c.hear(t.Now())
 	c.state = up
-	c.client = s.o.Broker.Connect(t, c, r)
-	if c.patience > 0 {
-		s.o.Wheel.Set(&c.timer, c, t.Now()+int64(c.patience))
+	s.o.Broker.Connect(t, c, r)
+	c.asked = nil
+	if c.keepAlive > 0 {
+		s.o.Wheel.Set(c, t.Now()+c.patience())
+	} else {
+		s.o.Wheel.Stop(c)
 	}
-	s.o.Logger.Info("client connected", slog.String("client", c.info.ClientID), slog.String("addr", c.info.Addr.String()),
-		slog.String("listener", c.info.Listener), slog.String("version", p.Version.String()), slog.Int("keepalive", int(keepAlive)))
+	if s.o.Logger.Enabled(s.ctx, slog.LevelInfo) {
+		s.o.Logger.Info("client connected", slog.String("client", c.id()), slog.String("addr", c.addr().String()),
+			slog.String("listener", c.door.listener), slog.String("version", p.Version.String()), slog.Int("keepalive", int(c.keepAlive)))
+	}
 	return nil
 }
 
 // terms are what the connection agrees on.
 func (c *Conn) terms(p *packet.Connect) session.Terms {
-	expiry := p.SessionExpiry
-	if p.Version < packet.V5 && !p.CleanStart {
-		expiry = session.Never
-	}
 	return session.Terms{
-		Version: p.Version, Expiry: c.server.cap(expiry), ReceiveMaximum: p.ReceiveMaximum,
+		Version: p.Version, Expiry: c.expiry, ReceiveMaximum: p.ReceiveMaximum,
 		MaximumPacket: p.MaximumPacketSize, AliasMaximum: p.TopicAliasMaximum, WithoutProblem: p.WithoutProblemInfo,
 	}
+}
+
+// expiry is how long the session outlives the connection, in seconds.
+func (s *Server) expiry(p *packet.Connect) uint32 {
+	if p.Version < packet.V5 && !p.CleanStart {
+		return s.cap(session.Never)
+	}
+	return s.cap(p.SessionExpiry)
 }
 
 // cap bounds a session expiry interval by the configuration.
@@ -214,7 +228,7 @@ func (s *Server) cap(expiry uint32) uint32 {
 
 // offer fills in what a 5.0 client is told.
 func (c *Conn) offer(r *broker.Connect, p *packet.Connect, final []byte) {
-	o, limits, a := &c.server.o, c.server.limits.Load(), &r.Connack
+	o, limits, a := &c.door.server.o, c.door.server.limits.Load(), &r.Connack
 	a.ReceiveMaximum = o.ReceiveMaximum
 	a.TopicAliasMaximum = o.TopicAliasMaximum
 	a.MaximumPacketSize = c.limit
@@ -271,22 +285,22 @@ func (c *Conn) refuse(err error) {
 	}
 	r := asRefusal(err)
 	c.state = over
-	c.server.o.Wheel.Stop(&c.timer)
-	c.server.o.Broker.Stats().Refused.Add(name(r.Code))
+	c.door.server.o.Wheel.Stop(c)
+	c.door.server.o.Broker.Stats().Refused.Add(name(r.Code))
 	attrs := []any{
-		slog.String("addr", c.info.Addr.String()), slog.String("listener", c.info.Listener),
-		slog.String("client", c.info.ClientID), slog.String("reason", name(r.Code)), slog.String("why", r.Why),
+		slog.String("addr", c.addr().String()), slog.String("listener", c.door.listener),
+		slog.String("client", c.id()), slog.String("reason", name(r.Code)), slog.String("why", r.Why),
 	}
 	if advice, ok := errors.AsType[*Advice](err); ok {
 		attrs = append(attrs, slog.String("do", advice.Do))
 	}
-	c.server.o.Logger.Info("connection refused", attrs...)
+	c.door.server.o.Logger.Info("connection refused", attrs...)
 	c.sock.Finish(c.refusal(r), io.EOF)
 }
 
 // refusal is the CONNACK that says why, where there is one to say it.
 func (c *Conn) refusal(r *packet.Refusal) []byte {
-	switch v := c.info.Version; {
+	switch v := c.version; {
 	case v == 0:
 		return nil // nothing is known of the peer
 	case r.Code == packet.UnsupportedProtocolVersion:
@@ -298,7 +312,7 @@ func (c *Conn) refusal(r *packet.Refusal) []byte {
 		a := packet.Connack{Code: connackCode(r.Code)}
 		a.Reason = r.Why
 		if r.Code == packet.UseAnotherServer {
-			a.ServerReference = c.server.o.ServerReference
+			a.ServerReference = c.door.server.o.ServerReference
 		}
 		out := packet.AppendConnack(nil, &a, v, c.maxPacket)
 		if c.maxPacket > 0 && len(out) > int(c.maxPacket) {
@@ -319,8 +333,8 @@ func connackCode(c packet.Code) packet.Code {
 // timedOut ends a connection whose CONNECT did not come in time.
 func (c *Conn) timedOut() {
 	c.state = over
-	c.server.o.Broker.Stats().Refused.Add("connect_timeout")
-	c.server.o.Logger.Info("connection refused", slog.String("addr", c.info.Addr.String()), slog.String("listener", c.info.Listener),
+	c.door.server.o.Broker.Stats().Refused.Add("connect_timeout")
+	c.door.server.o.Logger.Info("connection refused", slog.String("addr", c.addr().String()), slog.String("listener", c.door.listener),
 		slog.String("reason", "connect_timeout"), slog.String("why", "no CONNECT came in time"))
 	c.sock.Close(io.EOF)
 }

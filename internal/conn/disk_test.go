@@ -91,7 +91,7 @@ func TestADiskThatIsBehindSlowsItsClientsDown(t *testing.T) {
 	if !d.s.paused || len(at.again) != 1 {
 		t.Fatalf("paused: %v; asked for room %d times", d.s.paused, len(at.again))
 	}
-	d.c.Due(d.c.last.Load() + 15_000) // its keep-alive is over, and nothing of it was read
+	d.c.Due(d.c.heard() + 15_000) // its keep-alive is over, and nothing of it was read
 	d.posts()
 	if d.s.ended {
 		t.Fatal("the connection has ended for what could not be read")

@@ -12,6 +12,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"reflect"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -75,7 +76,7 @@ type Options struct {
 	Logger        *slog.Logger
 	Authenticator Authenticator
 	// Quick decides at once, on the loop, what needs no Authenticator; nil:
-	// nothing does. It must not wait.
+	// nothing does. It must not wait, nor keep r.
 	Quick func(r *Request) (decided bool, err error)
 	// Exchange begins an enhanced authentication; nil: there is none.
 	Exchange func(method string) (Exchange, error)
@@ -96,14 +97,45 @@ type Server struct {
 	ctx    context.Context
 	stop   context.CancelFunc
 	done   sync.WaitGroup // authentications
+	start  int64          // unix milliseconds
+
+	requests sync.Pool // *Request, for Quick
 
 	leaving atomic.Int64 // connections that were kicked and are not closed yet
+
+	mu    sync.Mutex // guards doors
+	doors map[doorway]*door
+}
+
+// door is what all connections through a listener have in common.
+type door struct {
+	server *Server
+	doorway
+}
+
+type doorway struct {
+	listener  string
+	transport string
+}
+
+// door is that of a peer, of which there are a few for each listener.
+func (s *Server) door(p *Peer) *door {
+	at := doorway{listener: p.Listener, transport: p.Transport}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.doors[at]
+	if d == nil {
+		d = &door{server: s, doorway: at}
+		s.doors[at] = d
+	}
+	return d
 }
 
 // NewServer makes a server; Close ends what it started.
 func NewServer(o Options) *Server {
 	ctx, stop := context.WithCancel(context.Background())
-	s := &Server{o: o, seat: make(chan struct{}, 4*runtime.NumCPU()), ctx: ctx, stop: stop}
+	s := &Server{o: o, seat: make(chan struct{}, 4*runtime.NumCPU()), ctx: ctx, stop: stop, start: time.Now().UnixMilli(), doors: map[doorway]*door{}}
+	s.requests.New = func() any { return new(Request) }
 	s.SetLimits(o.Limits)
 	return s
 }
@@ -125,10 +157,17 @@ func (s *Server) SetLimits(l Limits) { s.limits.Store(&l) }
 // Accept makes the handler of a new connection.
 func (s *Server) Accept(sock loop.Conn, peer Peer) loop.Handler {
 	limits := s.limits.Load()
-	c := &Conn{
-		server: s, sock: sock, origin: peer.Origin, limit: uint32(limits.Packet),
-		info: broker.Info{Addr: peer.Addr, Transport: peer.Transport, Listener: peer.Listener},
+	c := &Conn{door: s.door(&peer), sock: sock, limit: uint32(limits.Packet)}
+	if !same(peer.Addr, sock.RemoteAddr()) {
+		c.more().addr = peer.Addr
 	}
-	s.o.Wheel.Set(&c.timer, c, time.Now().Add(limits.ConnectTimeout).UnixMilli())
+	if peer.Origin != "" {
+		c.more().origin = peer.Origin
+	}
+	s.o.Wheel.Set(c, time.Now().Add(limits.ConnectTimeout).UnixMilli())
 	return c
 }
+
+// same says whether two addresses are one and the same value. An address of a
+// type that cannot be compared never is.
+func same(a, b net.Addr) bool { return a != nil && reflect.TypeOf(a).Comparable() && a == b }

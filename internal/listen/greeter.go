@@ -27,7 +27,7 @@ type greeter struct {
 
 func (g *greeter) start() {
 	due := time.Now().Add(g.listener.options.FirstPacket).UnixMilli()
-	g.listener.options.Wheel.Set(&g.deadline, g, due)
+	g.listener.options.Wheel.Set(g, due)
 }
 
 // settle is true for the one caller who ends the greeting.
@@ -35,7 +35,7 @@ func (g *greeter) settle() bool {
 	if !g.settled.CompareAndSwap(false, true) {
 		return false
 	}
-	g.listener.options.Wheel.Stop(&g.deadline)
+	g.listener.options.Wheel.Stop(g)
 	return true
 }
 
@@ -54,6 +54,9 @@ func (g *greeter) report(reason, detail string) *Fault {
 	g.listener.options.Refused(Refusal{Addr: g.peer.Addr, Listener: g.listener.url, Reason: reason, Detail: detail})
 	return &Fault{Reason: reason, Detail: detail}
 }
+
+// Timer implements wheel.Owner.
+func (g *greeter) Timer() *wheel.Entry { return &g.deadline }
 
 // Due is the deadline.
 func (g *greeter) Due(int64) int64 {

@@ -3,7 +3,6 @@ package loop
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"time"
 
@@ -17,9 +16,9 @@ type acceptor struct {
 	loop   *eloop
 	file   *os.File
 	fd     int
-	tcp    bool
 	accept Acceptor
 	closed bool
+	from   unix.RawSockaddrAny // the peer of the connection that is being accepted
 }
 
 func (a *acceptor) end() {
@@ -39,18 +38,15 @@ func (a *acceptor) ready(uint32) {
 		if a.closed {
 			return
 		}
-		fd, sa, err := unix.Accept4(a.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		fd, errno := rawAccept(a.fd, &a.from)
 		switch {
-		case errors.Is(err, unix.EAGAIN):
+		case errno == unix.EAGAIN:
 			return
-		case err != nil:
-			a.failed(err)
+		case errno != 0:
+			a.failed(errno)
 			return
 		}
-		if a.tcp {
-			_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-		}
-		a.hand(fd, addrOf(sa))
+		a.hand(fd, peerOf(&a.from))
 	}
 }
 
@@ -65,13 +61,15 @@ func (a *acceptor) failed(err error) {
 	}
 	a.loop.rewatch(a.fd, 0)
 	p := &pause{a: a}
-	a.loop.group.wheel.Set(&p.entry, p, time.Now().UnixMilli()+wheel.Resolution)
+	a.loop.group.wheel.Set(p, time.Now().UnixMilli()+wheel.Resolution)
 }
 
 type pause struct {
 	entry wheel.Entry
 	a     *acceptor
 }
+
+func (p *pause) Timer() *wheel.Entry { return &p.entry }
 
 func (p *pause) Due(int64) int64 {
 	p.a.loop.post(func() {
@@ -83,10 +81,10 @@ func (p *pause) Due(int64) int64 {
 }
 
 // hand gives the connection to the loop whose turn it is.
-func (a *acceptor) hand(fd int, addr net.Addr) {
+func (a *acceptor) hand(fd int, p peer) {
 	g := a.loop.group
 	l := g.pick()
-	c := &econn{fd: fd, addr: addr}
+	c := &econn{fd: int32(fd), peer: p}
 	c.loop.Store(l)
 	if l == a.loop {
 		c.begin(a.accept)
@@ -94,22 +92,5 @@ func (a *acceptor) hand(fd int, addr net.Addr) {
 	}
 	if !l.post(func() { c.begin(a.accept) }) {
 		_ = unix.Close(fd)
-	}
-}
-
-func addrOf(sa unix.Sockaddr) net.Addr {
-	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		return &net.TCPAddr{IP: append(net.IP(nil), sa.Addr[:]...), Port: sa.Port}
-	case *unix.SockaddrInet6:
-		ip := append(net.IP(nil), sa.Addr[:]...)
-		if ip4 := ip.To4(); ip4 != nil {
-			ip = append(net.IP(nil), ip4...)
-		}
-		return &net.TCPAddr{IP: ip, Port: sa.Port}
-	case *unix.SockaddrUnix:
-		return &net.UnixAddr{Name: sa.Name, Net: "unix"}
-	default:
-		return &net.UnixAddr{Net: "unix"}
 	}
 }

@@ -102,7 +102,7 @@ func (l *eloop) shed(to *eloop, n int) {
 // their way to the old one follow it.
 func (c *econn) move(from, to *eloop) {
 	c.mu.Lock()
-	fd := c.fd
+	fd := int(c.fd)
 	if fd < 0 || from == to {
 		c.mu.Unlock()
 		return
@@ -124,7 +124,7 @@ func (c *econn) arrive(l *eloop) {
 		return
 	}
 	c.mu.Lock()
-	fd := c.fd
+	fd := int(c.fd)
 	events := c.interest()
 	c.mu.Unlock()
 	if err := l.watch(fd, events, c); err != nil {

@@ -14,36 +14,63 @@ import (
 	"github.com/fantail-mqtt/fantail/internal/wheel"
 )
 
-// econn is a connection on an event loop.
+// econn is a connection on an event loop. There may be a million that are idle:
+// what only a busy one has hangs at left and outbox, and the order of the
+// fields leaves no gaps.
 type econn struct {
-	loop atomic.Pointer[eloop] // changed by the loop itself, between two ticks
-	addr net.Addr
+	loop    atomic.Pointer[eloop] // changed by the loop itself, between two ticks
+	handler Handler               // owned by the loop's goroutine, as are left and what is said below
+	left    *[]byte               // what the handler is not done with; nil: nothing
+
+	mu     sync.Mutex // guards outbox, fd and what is said below; held for non-blocking writes
+	outbox *outbox    // nil: nothing is unsent, and Finish was not called
+	fd     int32      // -1 once closed
 
 	// owned by the loop's goroutine
-	handler Handler
-	in      []byte // what the handler is not done with
 	paused  bool
 	giving  bool // inside handler.Data
 	resumed bool // while giving
 	gone    bool // Closed was called
 
-	mu        sync.Mutex // guards the rest; held for non-blocking writes
-	fd        int        // -1 once closed
-	unsent    []byte
-	waiting   bool    // for EPOLLOUT
-	shut      bool    // the FIN is out
-	finishing *finish // Finish was called
+	waiting bool // for EPOLLOUT; guarded by mu
+	peer    peer // does not change
+}
+
+// outbox is what a connection has that cannot send all at once, or is ending.
+// Its connection's mu guards it.
+type outbox struct {
+	unsent []byte
+	finish *finish // nil: Finish was not called
+	shut   bool    // the FIN is out
+}
+
+// finishing is how the connection ends, if Finish was called. The caller holds
+// mu.
+func (c *econn) finishing() *finish {
+	if c.outbox == nil {
+		return nil
+	}
+	return c.outbox.finish
+}
+
+// out is the outbox, made if there is none. The caller holds mu.
+func (c *econn) out() *outbox {
+	if c.outbox == nil {
+		c.outbox = &outbox{}
+	}
+	return c.outbox
 }
 
 func (c *econn) begin(accept Acceptor) {
 	l := c.loop.Load()
 	c.handler = accept(l.local, c)
-	if err := l.watch(c.fd, unix.EPOLLIN, c); err != nil {
+	if err := l.watch(int(c.fd), unix.EPOLLIN, c); err != nil {
 		c.drop(err)
 	}
 }
 
-func (c *econn) RemoteAddr() net.Addr { return c.addr }
+// RemoteAddr is the connection itself, seen as an address: it costs nothing.
+func (c *econn) RemoteAddr() net.Addr { return (*remote)(c) }
 
 func (c *econn) SetHandler(h Handler) { c.handler = h }
 
@@ -84,8 +111,8 @@ func (c *econn) Resume(l Local) {
 	c.paused = false
 	if c.giving {
 		c.resumed = true // offer goes on
-	} else if len(c.in) > 0 {
-		c.offer(c.in)
+	} else if c.left != nil {
+		c.offer(*c.left)
 	}
 	c.mu.Lock()
 	c.rearm()
@@ -97,12 +124,12 @@ func (c *econn) rearm() {
 	if c.fd < 0 {
 		return
 	}
-	c.loop.Load().rewatch(c.fd, c.interest())
+	c.loop.Load().rewatch(int(c.fd), c.interest())
 }
 
 // interest is what the connection waits for. The caller holds mu.
 func (c *econn) interest() (events uint32) {
-	if !c.paused || c.finishing != nil {
+	if !c.paused || c.finishing() != nil {
 		events |= unix.EPOLLIN
 	}
 	if c.waiting {
@@ -125,12 +152,12 @@ func (c *econn) ready(events uint32) {
 
 func (c *econn) read() {
 	buf := c.loop.Load().buf
-	n, errno := rawRead(c.fd, buf)
+	n, errno := rawRead(int(c.fd), buf)
 	if errno == unix.EAGAIN || errno == unix.EINTR {
 		return
 	}
 	c.mu.Lock()
-	finishing := c.finishing
+	finishing := c.finishing()
 	c.mu.Unlock()
 	switch {
 	case errno != 0 && finishing == nil:
@@ -141,13 +168,21 @@ func (c *econn) read() {
 		c.drop(finishing.err)
 	case finishing != nil: // read on, so that the close is no reset
 	case c.paused: // an error event woke us
-		c.in = append(c.in, buf[:n]...)
-	case len(c.in) > 0:
-		c.in = append(c.in, buf[:n]...)
-		c.offer(c.in)
+		c.keep(buf[:n])
+	case c.left != nil:
+		c.keep(buf[:n])
+		c.offer(*c.left)
 	default:
 		c.offer(buf[:n])
 	}
+}
+
+// keep keeps b behind what the handler is not done with.
+func (c *econn) keep(b []byte) {
+	if c.left == nil {
+		c.left = new([]byte)
+	}
+	*c.left = append(*c.left, b...)
 }
 
 // offer gives b to the handler and keeps what it leaves.
@@ -158,7 +193,7 @@ func (c *econn) offer(b []byte) {
 		n := h.Data(c.loop.Load().local, b)
 		c.giving = false
 		if c.gone {
-			c.in = nil
+			c.left = nil
 			return
 		}
 		b = b[n:]
@@ -167,16 +202,19 @@ func (c *econn) offer(b []byte) {
 		}
 	}
 	if len(b) == 0 {
-		c.in = nil
+		c.left = nil
 		return
 	}
-	c.in = append(c.in[:0], b...)
+	if c.left != nil {
+		*c.left = (*c.left)[:0]
+	}
+	c.keep(b)
 }
 
 func (c *econn) Write(b []byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.fd < 0 || c.finishing != nil {
+	if c.fd < 0 || c.finishing() != nil {
 		return true // nobody will read it
 	}
 	return c.write(b)
@@ -184,17 +222,18 @@ func (c *econn) Write(b []byte) bool {
 
 // write sends b behind what is unsent. The caller holds mu.
 func (c *econn) write(b []byte) bool {
-	if len(c.unsent) > 0 {
-		c.unsent = append(c.unsent, b...)
+	if o := c.outbox; o != nil && len(o.unsent) > 0 {
+		o.unsent = append(o.unsent, b...)
 		return false
 	}
 	for len(b) > 0 {
-		n, errno := rawWrite(c.fd, b)
+		n, errno := rawWrite(int(c.fd), b)
 		switch {
 		case errno == unix.EINTR:
 			continue
 		case errno == unix.EAGAIN:
-			c.unsent = append(c.unsent, b...)
+			o := c.out()
+			o.unsent = append(o.unsent, b...)
 			if !c.waiting {
 				c.waiting = true
 				c.loop.Load().post(c.rearmLocked)
@@ -221,31 +260,44 @@ func (c *econn) writable() {
 		c.mu.Unlock()
 		return
 	}
-	for len(c.unsent) > 0 {
-		n, errno := rawWrite(c.fd, c.unsent)
-		if errno == unix.EINTR {
-			continue
-		}
-		if errno == unix.EAGAIN {
-			c.mu.Unlock()
-			return
-		}
-		if errno != 0 {
-			c.unsent = nil
-			break
-		}
-		c.unsent = c.unsent[n:]
+	if !c.send() {
+		c.mu.Unlock()
+		return
 	}
-	c.unsent, c.waiting = nil, false
-	finishing := c.finishing
-	if finishing != nil {
+	c.waiting = false
+	finishing := c.finishing() != nil
+	if finishing {
 		c.sendFin()
+	} else {
+		c.outbox = nil
 	}
 	c.rearm()
 	c.mu.Unlock()
-	if finishing == nil {
+	if !finishing {
 		c.handler.Writable(c.loop.Load().local)
 	}
+}
+
+// send writes what is unsent, and says whether all left. The caller holds mu.
+func (c *econn) send() bool {
+	o := c.outbox
+	for o != nil && len(o.unsent) > 0 {
+		n, errno := rawWrite(int(c.fd), o.unsent)
+		switch {
+		case errno == unix.EINTR:
+			continue
+		case errno == unix.EAGAIN:
+			return false
+		case errno != 0:
+			o.unsent = nil
+			return true
+		}
+		o.unsent = o.unsent[n:]
+	}
+	if o != nil {
+		o.unsent = nil
+	}
+	return true
 }
 
 func (c *econn) Finish(b []byte, err error) {
@@ -254,12 +306,13 @@ func (c *econn) Finish(b []byte, err error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.fd < 0 || c.finishing != nil {
+	if c.fd < 0 || c.finishing() != nil {
 		return
 	}
 	flushed := c.write(b)
-	c.finishing = &finish{c: c, err: err}
-	c.loop.Load().group.wheel.Set(&c.finishing.entry, c.finishing, time.Now().Add(Lingering).UnixMilli())
+	f := &finish{c: c, err: err}
+	c.out().finish = f
+	c.loop.Load().group.wheel.Set(f, time.Now().Add(Lingering).UnixMilli())
 	if flushed {
 		c.sendFin()
 	}
@@ -268,9 +321,9 @@ func (c *econn) Finish(b []byte, err error) {
 
 // sendFin ends the writing side. The caller holds mu.
 func (c *econn) sendFin() {
-	if !c.shut {
-		c.shut = true
-		_ = unix.Shutdown(c.fd, unix.SHUT_WR)
+	if o := c.out(); !o.shut {
+		o.shut = true
+		_ = unix.Shutdown(int(c.fd), unix.SHUT_WR)
 	}
 }
 
@@ -280,6 +333,9 @@ type finish struct {
 	c     *econn
 	err   error
 }
+
+// Timer implements wheel.Owner.
+func (f *finish) Timer() *wheel.Entry { return &f.entry }
 
 // Due implements wheel.Owner: the peer had time enough.
 func (f *finish) Due(int64) int64 {
@@ -294,18 +350,18 @@ func (c *econn) drop(err error) {
 	}
 	c.gone = true
 	c.mu.Lock()
-	if c.finishing != nil {
-		err = c.finishing.err
-		c.loop.Load().group.wheel.Stop(&c.finishing.entry)
+	if f := c.finishing(); f != nil {
+		err = f.err
+		c.loop.Load().group.wheel.Stop(f)
 	}
-	fd := c.fd
+	fd := int(c.fd)
 	c.fd = -1
-	c.unsent = nil
+	c.outbox = nil
 	c.mu.Unlock()
 	l := c.loop.Load()
 	l.forget(fd)
 	_ = unix.Close(fd)
-	c.in = nil
+	c.left = nil
 	if c.handler != nil {
 		c.handler.Closed(l.local, err)
 	}
@@ -318,5 +374,13 @@ func rawRead(fd int, b []byte) (int, syscall.Errno) {
 
 func rawWrite(fd int, b []byte) (int, syscall.Errno) {
 	n, _, errno := syscall.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+	return int(n), errno
+}
+
+// rawAccept accepts a connection and notes where it comes from.
+func rawAccept(fd int, from *unix.RawSockaddrAny) (int, syscall.Errno) {
+	size := uint32(unix.SizeofSockaddrAny)
+	n, _, errno := syscall.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(from)), uintptr(unsafe.Pointer(&size)),
+		unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
 	return int(n), errno
 }

@@ -98,8 +98,11 @@ func (g *Epoll) Serve(ln net.Listener, accept Acceptor) (func(), error) {
 	if err := unix.SetNonblock(fd, true); err != nil {
 		return nil, fmt.Errorf("take over the listener at %s: %w", addr, err)
 	}
+	if addr.Network() == "tcp" {
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) // accepted sockets take it over
+	}
 	l := g.loops[0]
-	s := &acceptor{loop: l, file: file, fd: fd, accept: accept, tcp: addr.Network() == "tcp"}
+	s := &acceptor{loop: l, file: file, fd: fd, accept: accept}
 	if err := l.watch(fd, unix.EPOLLIN, s); err != nil {
 		return nil, err
 	}

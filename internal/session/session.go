@@ -62,12 +62,13 @@ type Session struct {
 	shares bool // it has or had a shared subscription
 	lastID uint16
 	count  uint32 // of subs
-	seq    uint64
-	maybe  uint64 // up to here an earlier process may have sent QoS 1 messages unnoticed
 
-	subs  subscriptions
 	out   *outgoing // nil: nothing in flight or queued
 	inbox *incoming // nil: no topic alias, nothing unfinished
+	seq   uint64
+	maybe uint64 // up to here an earlier process may have sent QoS 1 messages unnoticed
+
+	subs subscriptions
 }
 
 // Subscription is one of the session's.

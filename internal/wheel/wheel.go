@@ -2,12 +2,16 @@
 // session expiry, will delays and the expiry of retained messages all wait on
 // it.
 //
-// An entry hangs in the slot of its due time and costs nothing until then: what
-// pushes a deadline back (a packet that came in) is a store in the owner, who
-// is asked when the slot comes up and answers with the later time. Entries due
-// beyond one turn of the wheel are looked at once a turn. One goroutine turns
-// the wheel; it sleeps until the next slot that holds an entry, so an idle
-// program does not wake.
+// A deadline stands in the slot of its due time and costs nothing until then:
+// what pushes it back (a packet that came in) is a store in the owner, who is
+// asked when the slot comes up and answers with the later time. Deadlines beyond
+// one turn of the wheel are looked at once a turn. One goroutine turns the
+// wheel; it sleeps until the next slot that holds one, so an idle program does
+// not wake.
+//
+// A slot is a list of owners, and an [Entry] has no pointer: the garbage
+// collector passes over a million of them in a row, where entries that are
+// linked to each other would make it wait for memory at each.
 package wheel
 
 import (
@@ -21,24 +25,30 @@ const (
 	slots      = 1024
 )
 
-// Owner is asked when its entry is due.
+// Owner has an entry, and is asked when that is due. The pointer to it is what
+// is known of it.
 type Owner interface {
+	// Timer is the owner's entry, always the same.
+	Timer() *Entry
 	// Due is called on the wheel's goroutine, without its lock, at now (unix
 	// milliseconds). It returns when to ask again, or 0. It must not wait.
 	Due(now int64) (next int64)
 }
 
-// Entry is one waiting deadline. The zero value waits for nothing.
+// Entry is one waiting deadline, guarded by the wheel's lock. The zero value
+// waits for nothing.
 type Entry struct {
-	prev, next *Entry // guarded by the wheel's lock
-	due        int64  // unix milliseconds; 0: not waiting
-	owner      Owner
+	due   int64  // unix milliseconds; 0: not waiting
+	place uint32 // in its slot
+	slot  uint16
+	asked bool // Due is being called, and neither Set nor Stop was since
 }
 
 // Wheel holds entries. Its goroutine runs from New until Close.
 type Wheel struct {
-	mu     sync.Mutex // guards the rest and every entry's links
-	slots  [slots]Entry
+	mu     sync.Mutex // guards the rest and every entry
+	slots  [slots][]Owner
+	due    []Owner // for turn
 	count  int
 	at     int64 // the slot number (unix milliseconds / Resolution) looked at last
 	sleeps int64 // the slot number that the goroutine sleeps until; 0: without end
@@ -56,9 +66,6 @@ func New() *Wheel {
 		stop: make(chan struct{}),
 		done: make(chan struct{}),
 	}
-	for i := range w.slots {
-		w.slots[i].prev, w.slots[i].next = &w.slots[i], &w.slots[i]
-	}
 	go w.run() // ends with Close, which waits for it
 	return w
 }
@@ -69,33 +76,30 @@ func (w *Wheel) Close() {
 	<-w.done
 }
 
-// Set makes e wait for owner until due (unix milliseconds), in place of
-// whatever it waited for.
-func (w *Wheel) Set(e *Entry, owner Owner, due int64) {
+// Set makes o wait until due (unix milliseconds), in place of whatever it
+// waited for.
+func (w *Wheel) Set(o Owner, due int64) {
 	w.mu.Lock()
-	w.unlink(e)
-	e.owner = owner
-	w.link(e, due)
+	w.unlink(o)
+	w.link(o, due)
 	w.mu.Unlock()
 }
 
-// Stop makes e wait for nothing. A call of Due under way goes on.
-func (w *Wheel) Stop(e *Entry) {
+// Stop makes o wait for nothing. A call of Due under way goes on.
+func (w *Wheel) Stop(o Owner) {
 	w.mu.Lock()
-	w.unlink(e)
-	e.owner = nil
+	w.unlink(o)
 	w.mu.Unlock()
 }
 
-func (w *Wheel) link(e *Entry, due int64) {
+func (w *Wheel) link(o Owner, due int64) {
 	slot := (due + Resolution - 1) / Resolution // the first slot that is not early
 	if slot <= w.at {
 		slot = w.at + 1
 	}
-	e.due = due
-	head := &w.slots[slot%slots]
-	e.prev, e.next = head.prev, head
-	e.prev.next, e.next.prev = e, e
+	list := &w.slots[slot%slots]
+	*o.Timer() = Entry{due: due, slot: uint16(slot % slots), place: uint32(len(*list))}
+	*list = append(*list, o)
 	w.count++
 	if w.sleeps == 0 || slot < w.sleeps {
 		select {
@@ -105,13 +109,34 @@ func (w *Wheel) link(e *Entry, due int64) {
 	}
 }
 
-func (w *Wheel) unlink(e *Entry) {
+func (w *Wheel) unlink(o Owner) {
+	e := o.Timer()
+	e.asked = false
 	if e.due == 0 {
 		return
 	}
-	e.prev.next, e.next.prev = e.next, e.prev
-	e.prev, e.next, e.due = nil, nil, 0
+	list := w.slots[e.slot]
+	last := len(list) - 1
+	list[e.place] = list[last]
+	list[e.place].Timer().place = e.place
+	list[last] = nil
+	w.slots[e.slot] = fitting(list[:last])
+	*e = Entry{}
 	w.count--
+}
+
+const smallest = 16
+
+// fitting is a list that does not hold on to much more memory than it needs.
+func fitting(list []Owner) []Owner {
+	switch {
+	case len(list) == 0:
+		return nil
+	case cap(list) > smallest && len(list) < cap(list)/4:
+		return append(make([]Owner, 0, 2*len(list)), list...)
+	default:
+		return list
+	}
 }
 
 func (w *Wheel) run() {
@@ -143,7 +168,7 @@ func (w *Wheel) rest() (time.Duration, bool) {
 		return 0, false
 	}
 	for i := int64(1); i <= slots; i++ {
-		if head := &w.slots[(w.at+i)%slots]; head.next != head {
+		if len(w.slots[(w.at+i)%slots]) > 0 {
 			w.sleeps = w.at + i
 			break
 		}
@@ -160,30 +185,36 @@ func (w *Wheel) turn(now int64) {
 	}
 	for w.at < to {
 		w.at++
-		w.slot(&w.slots[w.at%slots], now)
+		w.slot(w.slots[w.at%slots], now)
 	}
 	w.mu.Unlock()
 }
 
-// slot empties one slot: what is due is asked, the rest goes back.
-func (w *Wheel) slot(head *Entry, now int64) {
-	var due []*Entry
-	for e := head.next; e != head; e = e.next {
-		if e.due <= now {
-			due = append(due, e)
+// slot asks those in one slot that are due.
+func (w *Wheel) slot(list []Owner, now int64) {
+	for _, o := range list {
+		if o.Timer().due <= now {
+			w.due = append(w.due, o)
 		}
 	}
-	for _, e := range due {
-		owner := e.owner
-		if e.due == 0 || e.due > now || owner == nil { // stopped or set anew meanwhile
-			continue
-		}
-		w.unlink(e)
-		w.mu.Unlock()
-		next := owner.Due(now)
-		w.mu.Lock()
-		if next > 0 && e.due == 0 && e.owner == owner {
-			w.link(e, next)
+	for i, o := range w.due {
+		w.due[i] = nil
+		if e := o.Timer(); e.due > 0 && e.due <= now { // else stopped or set anew meanwhile
+			w.ask(o, now)
 		}
 	}
+	w.due = fitting(w.due[:0])
+}
+
+func (w *Wheel) ask(o Owner, now int64) {
+	w.unlink(o)
+	e := o.Timer()
+	e.asked = true
+	w.mu.Unlock()
+	next := o.Due(now)
+	w.mu.Lock()
+	if e.asked && next > 0 {
+		w.link(o, next)
+	}
+	e.asked = false
 }

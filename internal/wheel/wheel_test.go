@@ -7,10 +7,13 @@ import (
 )
 
 type owner struct {
+	entry Entry
 	asked []time.Duration // since start
 	start time.Time
 	next  func() int64
 }
+
+func (o *owner) Timer() *Entry { return &o.entry }
 
 func (o *owner) Due(int64) int64 {
 	o.asked = append(o.asked, time.Since(o.start))
@@ -28,8 +31,7 @@ func TestDueNeverEarlyAndWithinTheResolution(t *testing.T) {
 			w := New()
 			defer w.Close()
 			o := &owner{start: time.Now()}
-			var e Entry
-			w.Set(&e, o, in(d))
+			w.Set(o, in(d))
 			time.Sleep(d + Resolution*time.Millisecond)
 			synctest.Wait()
 			if len(o.asked) != 1 || o.asked[0] < d || o.asked[0] > d+Resolution*time.Millisecond {
@@ -44,11 +46,10 @@ func TestStopAndSetAgain(t *testing.T) {
 		w := New()
 		defer w.Close()
 		stopped, moved := &owner{start: time.Now()}, &owner{start: time.Now()}
-		var a, b Entry
-		w.Set(&a, stopped, in(time.Second))
-		w.Set(&b, moved, in(time.Second))
-		w.Stop(&a)
-		w.Set(&b, moved, in(5*time.Second))
+		w.Set(stopped, in(time.Second))
+		w.Set(moved, in(time.Second))
+		w.Stop(stopped)
+		w.Set(moved, in(5*time.Second))
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		if len(stopped.asked) != 0 {
@@ -71,8 +72,7 @@ func TestOwnerPutsItOff(t *testing.T) {
 			}
 			return in(time.Second)
 		}
-		var e Entry
-		w.Set(&e, o, in(time.Second))
+		w.Set(o, in(time.Second))
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if len(o.asked) != 3 {
@@ -86,10 +86,9 @@ func TestAnEarlierEntryWakesTheWheel(t *testing.T) {
 		w := New()
 		defer w.Close()
 		late, early := &owner{start: time.Now()}, &owner{start: time.Now()}
-		var a, b Entry
-		w.Set(&a, late, in(time.Minute))
+		w.Set(late, in(time.Minute))
 		synctest.Wait() // the goroutine sleeps until the minute
-		w.Set(&b, early, in(time.Second))
+		w.Set(early, in(time.Second))
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		if len(early.asked) != 1 {

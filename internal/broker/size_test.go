@@ -1,0 +1,13 @@
+package broker
+
+import (
+	"testing"
+	"unsafe"
+)
+
+// An idle session is as large as it was made to be.
+func TestIdleIsSmall(t *testing.T) {
+	if n := unsafe.Sizeof(Client{}); n > 176 {
+		t.Errorf("a Client takes %d bytes: what only a busy one has belongs into busy", n)
+	}
+}

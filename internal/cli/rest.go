@@ -1,0 +1,109 @@
+package cli
+
+import (
+	"context"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+)
+
+// Go collects garbage when the heap has doubled. A broker in which thousands of
+// devices have connected and now say nothing never gets there: what connecting
+// has left behind would stay. A rest collects it once things have become calm,
+// and gives the memory back to the system.
+//
+// It is told by the collector's own cycles that something goes on, each of which
+// leads to one more at most, so it costs no timer while nothing does, and no more
+// than twice the collections in the worst case.
+type rest struct {
+	cycles chan struct{} // the collector has run
+	calm   time.Duration // without much garbage before it is time
+	before uint64        // bytes allocated until the last rest
+}
+
+const (
+	restCalm  = 250 * time.Millisecond
+	restLooks = 20       // at what is allocated, behind a cycle; then the next one is waited for
+	restQuiet = 64 << 10 // bytes allocated between two looks that are little
+	restWorth = 1 << 20  // bytes allocated that are worth a collection, if they are an eighth of what is in use, too
+)
+
+// restful lets the process rest until ctx ends.
+func restful(ctx context.Context, calm time.Duration) {
+	r := &rest{cycles: make(chan struct{}, 1), calm: calm}
+	r.listen(ctx)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.cycles:
+		}
+		if r.wait(ctx) && r.worthwhile() {
+			debug.FreeOSMemory()
+			r.before = allocated()
+		}
+	}
+}
+
+// listen makes each cycle of the collector be heard.
+func (r *rest) listen(ctx context.Context) {
+	type sentinel struct{ r *rest } // holds a pointer: else it would share its memory with others
+	runtime.SetFinalizer(&sentinel{r}, func(*sentinel) {
+		if ctx.Err() != nil {
+			return
+		}
+		select {
+		case r.cycles <- struct{}{}:
+		default:
+		}
+		r.listen(ctx)
+	})
+}
+
+// wait waits until little is allocated; false if that takes too long.
+func (r *rest) wait(ctx context.Context) bool {
+	look := time.NewTicker(r.calm)
+	defer look.Stop()
+	before := allocated()
+	for range restLooks {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-look.C:
+		}
+		now := allocated()
+		if now-before < restQuiet {
+			return true
+		}
+		before = now
+	}
+	return false
+}
+
+// allocated is how many bytes were ever allocated.
+func allocated() uint64 { return reading("/gc/heap/allocs:bytes")[0] }
+
+// worthwhile says whether so much was allocated since the last rest that some of
+// it may be garbage by now. The collector's own cycles come every two minutes
+// even if nothing was.
+func (r *rest) worthwhile() bool {
+	fresh := allocated() - r.before
+	return fresh >= restWorth && fresh >= reading("/gc/heap/live:bytes")[0]/8
+}
+
+// reading reads figures of the runtime.
+func reading(names ...string) []uint64 {
+	samples := make([]metrics.Sample, len(names))
+	for i, name := range names {
+		samples[i].Name = name
+	}
+	metrics.Read(samples)
+	values := make([]uint64, len(names))
+	for i := range samples {
+		if samples[i].Value.Kind() == metrics.KindUint64 {
+			values[i] = samples[i].Value.Uint64()
+		}
+	}
+	return values
+}
