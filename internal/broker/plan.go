@@ -10,8 +10,7 @@ import (
 )
 
 // plan is where the messages of one topic go, worked out once and kept by a
-// tick until a subscription changes that could match. Not before there are many
-// is it a question whether the next one is worth keeping.
+// tick until a subscription changes that could match.
 type plan struct {
 	topic   string
 	mark    route.Mark
@@ -101,6 +100,7 @@ func (t *Tick) make(p *plan, name []byte) {
 		i = n
 	}
 	p.groups = b.shares(t.rows[shared:], p.topic)
+	t.planned += p.cost()
 }
 
 // cutEvery is the time between two warnings that a match was cut short, in
