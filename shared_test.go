@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/fantail-mqtt/fantail"
@@ -174,4 +175,46 @@ func TestSharedMessageGoesToAMemberThatIsThere(t *testing.T) {
 			t.Errorf("%q were queued, want 4 once", got)
 		}
 	})
+}
+
+// What waits on disk for a member whose session ends goes to another member, also
+// if the server ends in the middle of that.
+func TestStoredSharedMessagesGoToAnotherMemberWhenASessionEnds(t *testing.T) {
+	for name, again := range map[string]bool{"at once": false, "over a restart": true} {
+		t.Run(name, func(t *testing.T) {
+			c := fantail.Config{Data: t.TempDir()}
+			s := serve(t, onDisk, c, nil)
+			s.device(t, "first", lasting).to("$share/g/j", 2).bye(packet.Disconnect{})
+			pub := s.device(t, "pub", nil)
+			const many = 1000
+			text := strings.Repeat("x", 500)
+			for i := range many {
+				pub.publish(packet.Publish{Topic: []byte("j"), Payload: fmt.Append(nil, i, text), QoS: byte(1 + i%2)})
+			}
+			s.device(t, "second", lasting).to("$share/g/j", 2).bye(packet.Disconnect{})
+			first, ack := s.connect(t, "first", func(c *packet.Connect) { c.CleanStart = true })
+			if ack.SessionPresent {
+				t.Error("a session is present")
+			}
+			if again {
+				s = s.again(t, c)
+			} else {
+				first.quiet()
+				s.reaches(t, "messages_redispatched_total", many)
+			}
+			second, _ := s.connect(t, "second", lasting)
+			for i := range many {
+				p := second.nextPublish()
+				second.answer(map[byte]packet.Type{1: packet.PUBACK, 2: packet.PUBREC}[p.QoS], p.ID)
+				if want := fmt.Sprint(i, text); string(p.Payload) != want || p.Dup {
+					t.Fatalf("%.5s came with DUP %v, want %.5s", p.Payload, p.Dup, want)
+				}
+			}
+			pub = s.device(t, "pub", nil)
+			pub.say("j", "last")
+			if p := second.nextPublish(); string(p.Payload) != "last" {
+				t.Errorf("%.5s came, want the last one", p.Payload)
+			}
+		})
+	}
 }

@@ -155,6 +155,20 @@ func Dial(ctx context.Context, opts Options) (*Client, error) {
 	return c, nil
 }
 
+// Open opens the connection that [Dial] would use, TLS and WebSocket included,
+// and says nothing on it. Only what opts says about that counts.
+func Open(ctx context.Context, opts Options) (net.Conn, error) {
+	target, err := parseURL(opts.URL)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := target.dial(ctx, &opts)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", target.address, err)
+	}
+	return conn, nil
+}
+
 func newClient(opts Options, conn net.Conn) *Client {
 	return &Client{
 		opts:    opts,

@@ -28,6 +28,7 @@ type wsConn struct {
 	mask   [4]byte
 	masked bool
 	offset int
+	err    error // comes with the next Read
 
 	// pong is the answer to the latest ping that nobody has sent yet. Read
 	// leaves it to a Write that is under way rather than wait for it: a client
@@ -69,7 +70,32 @@ func upgrade(ctx context.Context, conn net.Conn, address string) (net.Conn, erro
 	return &wsConn{Conn: conn, r: r}, nil
 }
 
+// Read also takes the frames behind the first that have arrived already: many
+// servers send each packet in a frame of its own.
 func (c *wsConn) Read(p []byte) (int, error) {
+	if c.err != nil {
+		return 0, c.err
+	}
+	n, err := c.read(p)
+	for err == nil && n < len(p) {
+		for err == nil && c.left == 0 && c.r.Buffered() >= ws.MaxHeaderSize {
+			err = c.header()
+		}
+		if err != nil || c.left == 0 || c.r.Buffered() == 0 {
+			break // more would have to be waited for
+		}
+		var more int
+		more, err = c.read(p[n:])
+		n += more
+	}
+	if n > 0 {
+		c.err, err = err, nil
+	}
+	return n, err
+}
+
+// read takes from one frame.
+func (c *wsConn) read(p []byte) (int, error) {
 	for c.left == 0 {
 		if err := c.header(); err != nil {
 			return 0, err

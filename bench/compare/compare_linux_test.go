@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fantail-mqtt/fantail/bench/load"
+	"github.com/fantail-mqtt/fantail/internal/load"
 )
 
 const mosquitto = "/usr/sbin/mosquitto"
@@ -44,7 +44,7 @@ func parse(args ...string) (*options, error) {
 }
 
 func TestOptions(t *testing.T) {
-	everything := "pairs-q0-closed pairs-q1-closed pairs-q2-closed fanout-q0-closed fanout-q1-closed fanin-q0-closed fanin-q1-closed " +
+	everything := "pairs-q0-closed pairs-q1-closed pairs-q2-closed fanout-q0-closed fanout-q1-closed fanin-q0-closed fanin-q1-closed share-q1-closed wild-q0-closed " +
 		"pairs-q0-10000 pairs-q1-10000 pairs-q2-10000 fanout-q0-10000 fanout-q1-10000 fanin-q0-10000 fanin-q1-10000"
 	cases := map[string]struct {
 		args         []string
@@ -148,7 +148,7 @@ func TestMedian(t *testing.T) {
 
 // example is a report of two brokers, two rounds, a scenario and an idle crowd.
 func example() *report {
-	sc := load.Scenario{Shape: load.Pairs, Publishers: 50, Subscribers: 50, Window: 64, Payload: 128}
+	sc := load.Scenario{Shape: load.Pairs, Publishers: 50, Subscribers: 50, Window: 64, Sizes: []int{128}}
 	result := func(cpu time.Duration, faults load.Faults) *load.Result {
 		r := &load.Result{
 			Window: time.Second, Sent: 100_000, Received: 200_000, BrokerCPU: cpu,

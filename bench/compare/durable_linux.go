@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fantail-mqtt/fantail/bench/broker"
-	"github.com/fantail-mqtt/fantail/bench/load"
+	"github.com/fantail-mqtt/fantail/internal/load"
 )
 
 const (
@@ -30,10 +30,10 @@ func planDurable(size float64) ([]load.Durable, error) {
 	}
 	of := func(n int) int { return max(1, int(float64(n)*size)) }
 	all := []load.Durable{
-		{Pattern: load.Backlog, Sessions: 100, Messages: of(500_000), Window: 64, Payload: 128, Limit: 10 * time.Second},
-		{Pattern: load.ToMany, Sessions: of(10_000), Messages: 20, Window: 1, Payload: 128, Limit: 20 * time.Second},
-		{Pattern: load.OneInFlight, Sessions: 1, Messages: of(10_000), Window: 1, Payload: 128, Limit: 3 * time.Second},
-		{Pattern: load.Growth, Sessions: 100, Messages: of(1_000_000), Window: 64, Payload: 256, Limit: 20 * time.Second},
+		{Pattern: load.Backlog, Sessions: 100, Messages: of(500_000), Window: 64, Sizes: []int{128}, Limit: 10 * time.Second},
+		{Pattern: load.ToMany, Sessions: of(10_000), Messages: 20, Window: 1, Sizes: []int{128}, Limit: 20 * time.Second},
+		{Pattern: load.OneInFlight, Sessions: 1, Messages: of(10_000), Window: 1, Sizes: []int{128}, Limit: 3 * time.Second},
+		{Pattern: load.Growth, Sessions: 100, Messages: of(1_000_000), Window: 64, Sizes: []int{256}, Limit: 20 * time.Second},
 	}
 	for i := range all {
 		all[i].Settle, all[i].Patience = durableSettle, durablePatience
@@ -65,7 +65,7 @@ type durableTable struct {
 }
 
 type durableRow struct {
-	results []*load.DurableResult
+	results []*durableResult
 	errs    []error
 }
 
@@ -76,7 +76,7 @@ func (t *durableTable) row(name string) *durableRow {
 	return t.rows[name]
 }
 
-func (t *durableTable) add(name string, result *load.DurableResult, err error) {
+func (t *durableTable) add(name string, result *durableResult, err error) {
 	row := t.row(name)
 	if err != nil {
 		row.errs = append(row.errs, err)
@@ -86,7 +86,7 @@ func (t *durableTable) add(name string, result *load.DurableResult, err error) {
 }
 
 func (row *durableRow) faulty() bool {
-	return slices.ContainsFunc(row.results, func(res *load.DurableResult) bool { return res.Faults.Any() })
+	return slices.ContainsFunc(row.results, func(res *durableResult) bool { return res.Faults.Any() })
 }
 
 // measureDurables does one round of all durable scenarios.
@@ -106,16 +106,28 @@ func measureDurables(ctx context.Context, o *options, r *report, round int, prog
 
 // measureDurable runs one scenario against a fresh broker, which is then ended
 // at once: its data goes away with it.
-func measureDurable(ctx context.Context, k broker.Kind, sc load.Durable, dir string) (*load.DurableResult, error) {
+func measureDurable(ctx context.Context, k broker.Kind, sc load.Durable, dir string) (*durableResult, error) {
 	p, err := k.Start(ctx)
 	if err != nil {
 		return nil, err
 	}
-	result, err := load.RunDurable(ctx, load.Target{Addr: p.Addr, PID: p.PID}, sc, dir)
+	result := &durableResult{}
+	run := func() error {
+		r, err := load.RunDurable(ctx, load.Target{Addr: p.Addr, PID: p.PID}, sc)
+		if err == nil {
+			result.DurableResult = *r
+		}
+		return err
+	}
+	if sc.Pattern == load.OneInFlight {
+		err = besideTheDisk(ctx, dir, &result.Bare, run)
+	} else {
+		err = run()
+	}
 	return result, errors.Join(err, p.Running(), p.Discard())
 }
 
-func durableLine(sc load.Durable, r *load.DurableResult, err error) string {
+func durableLine(sc load.Durable, r *durableResult, err error) string {
 	if err != nil {
 		return "FAILED: " + err.Error()
 	}

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fantail-mqtt/fantail/bench/load"
+	"github.com/fantail-mqtt/fantail/internal/load"
 )
 
 func TestDurableOptions(t *testing.T) {
@@ -18,7 +18,7 @@ func TestDurableOptions(t *testing.T) {
 		durables  string // by their first names and messages
 		scenarios int
 	}{
-		"all":              {nil, "offline-queue 500000, fanout-offline 20.0, one-in-flight 10000, queue-memory 1000000", 14},
+		"all":              {nil, "offline-queue 500000, fanout-offline 20.0, one-in-flight 10000, queue-memory 1000000", 16},
 		"only durable":     {[]string{"-only", "durable"}, "offline-queue 500000, fanout-offline 20.0, one-in-flight 10000, queue-memory 1000000", 0},
 		"one":              {[]string{"-only", "queue-memory"}, "queue-memory 1000000", 0},
 		"one of two names": {[]string{"-only", "offline-drain"}, "offline-queue 500000", 0},
@@ -50,21 +50,21 @@ func TestDurableOptions(t *testing.T) {
 // exampleDurable is a report of two brokers, the second with a lost message and
 // a round that could not be measured.
 func exampleDurable(p load.Pattern) *report {
-	result := func(cpu time.Duration, lost uint64) *load.DurableResult {
-		x := &load.DurableResult{
+	result := func(cpu time.Duration, lost uint64) *durableResult {
+		x := &durableResult{DurableResult: load.DurableResult{
 			Queue:  load.Stage{Messages: 200_000, Elapsed: time.Second, Span: 2 * time.Second, BrokerCPU: cpu, OwnCPU: 100 * time.Millisecond, OtherCPU: 400 * time.Millisecond},
 			Drain:  load.Stage{Messages: 200_000, Elapsed: 500 * time.Millisecond, Span: time.Second, BrokerCPU: cpu / 2, OwnCPU: 100 * time.Millisecond},
 			Empty:  8 * mib,
 			Full:   28 * mib,
 			Peak:   30 * mib,
 			Faults: load.Faults{Lost: lost},
-		}
+		}}
 		x.Latency.Record(260 * time.Microsecond)
 		x.Bare.Record(200 * time.Microsecond)
 		return x
 	}
 	t := &durableTable{
-		scenario: load.Durable{Pattern: p, Sessions: 100, Messages: 1000, Window: 64, Payload: 128, Limit: time.Second},
+		scenario: load.Durable{Pattern: p, Sessions: 100, Messages: 1000, Window: 64, Sizes: []int{128}, Limit: time.Second},
 		rows:     map[string]*durableRow{},
 	}
 	t.add("mosquitto", result(time.Second, 0), nil)

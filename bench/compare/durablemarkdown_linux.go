@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/fantail-mqtt/fantail/bench/load"
+	"github.com/fantail-mqtt/fantail/internal/load"
 )
 
 const mib = 1 << 20
@@ -13,7 +13,7 @@ const mib = 1 << 20
 // column is one figure of a durable scenario.
 type column struct {
 	head   string
-	of     func(*load.DurableResult) float64
+	of     func(*durableResult) float64
 	spread bool // with the least and the greatest of the rounds
 	ratio  bool // followed by what it is in terms of the yardstick's
 }
@@ -84,11 +84,11 @@ func columnsOf(name string) []column {
 		return []column{
 			{head: "p50 ms", of: quantile(0.5, time.Millisecond), spread: true, ratio: true},
 			{head: "slowest ms", of: quantile(1, time.Millisecond)},
-			{head: "CPU ms per message", of: func(x *load.DurableResult) float64 { return 1000 * x.Queue.CPUPerMillion() / 1e6 }},
+			{head: "CPU ms per message", of: func(x *durableResult) float64 { return 1000 * x.Queue.CPUPerMillion() / 1e6 }},
 		}
 	case "one-in-flight":
 		return []column{
-			{head: "messages", of: func(x *load.DurableResult) float64 { return float64(x.Queue.Messages) }},
+			{head: "messages", of: func(x *durableResult) float64 { return float64(x.Queue.Messages) }},
 			{head: "p50 µs", of: quantile(0.5, time.Microsecond), spread: true},
 			{head: "p99 µs", of: quantile(0.99, time.Microsecond), spread: true},
 			{head: "fdatasync p50 µs", of: bare(0.5)},
@@ -98,43 +98,43 @@ func columnsOf(name string) []column {
 		}
 	default: // queue-memory
 		return []column{
-			{head: "queued", of: func(x *load.DurableResult) float64 { return float64(x.Queue.Messages) }},
-			{head: "queued/s", of: func(x *load.DurableResult) float64 { return perSecond(x.Queue.Messages, x.Queue.Elapsed) }},
-			{head: "RSS before MiB", of: func(x *load.DurableResult) float64 { return float64(x.Empty) / mib }},
-			{head: "RSS after MiB", of: func(x *load.DurableResult) float64 { return float64(x.Full) / mib }},
-			{head: "RSS peak MiB", of: func(x *load.DurableResult) float64 { return float64(x.Peak) / mib }},
+			{head: "queued", of: func(x *durableResult) float64 { return float64(x.Queue.Messages) }},
+			{head: "queued/s", of: func(x *durableResult) float64 { return perSecond(x.Queue.Messages, x.Queue.Elapsed) }},
+			{head: "RSS before MiB", of: func(x *durableResult) float64 { return float64(x.Empty) / mib }},
+			{head: "RSS after MiB", of: func(x *durableResult) float64 { return float64(x.Full) / mib }},
+			{head: "RSS peak MiB", of: func(x *durableResult) float64 { return float64(x.Peak) / mib }},
 			growth("growth, MiB per million"),
 		}
 	}
 }
 
-func queued(x *load.DurableResult) *load.Stage  { return &x.Queue }
-func drained(x *load.DurableResult) *load.Stage { return &x.Drain }
+func queued(x *durableResult) *load.Stage  { return &x.Queue }
+func drained(x *durableResult) *load.Stage { return &x.Drain }
 
 // stageColumns are the figures of throughput, for what is done to messages.
-func stageColumns(done string, stage func(*load.DurableResult) *load.Stage) []column {
+func stageColumns(done string, stage func(*durableResult) *load.Stage) []column {
 	return []column{
-		{head: done, of: func(x *load.DurableResult) float64 { return float64(stage(x).Messages) }},
-		{head: done + "/s", of: func(x *load.DurableResult) float64 { return perSecond(stage(x).Messages, stage(x).Elapsed) }, spread: true, ratio: true},
-		{head: "CPU s/M", of: func(x *load.DurableResult) float64 { return stage(x).CPUPerMillion() }, spread: true, ratio: true},
-		{head: "generator CPU s/M", of: func(x *load.DurableResult) float64 { return stage(x).OwnPerMillion() }},
+		{head: done, of: func(x *durableResult) float64 { return float64(stage(x).Messages) }},
+		{head: done + "/s", of: func(x *durableResult) float64 { return perSecond(stage(x).Messages, stage(x).Elapsed) }, spread: true, ratio: true},
+		{head: "CPU s/M", of: func(x *durableResult) float64 { return stage(x).CPUPerMillion() }, spread: true, ratio: true},
+		{head: "generator CPU s/M", of: func(x *durableResult) float64 { return stage(x).OwnPerMillion() }},
 	}
 }
 
 func growth(head string) column {
-	return column{head: head, of: func(x *load.DurableResult) float64 { return x.GrowthPerMillion() / mib }, spread: true, ratio: true}
+	return column{head: head, of: func(x *durableResult) float64 { return x.GrowthPerMillion() / mib }, spread: true, ratio: true}
 }
 
-func quantile(q float64, unit time.Duration) func(*load.DurableResult) float64 {
-	return func(x *load.DurableResult) float64 { return float64(x.Latency.Quantile(q)) / float64(unit) }
+func quantile(q float64, unit time.Duration) func(*durableResult) float64 {
+	return func(x *durableResult) float64 { return float64(x.Latency.Quantile(q)) / float64(unit) }
 }
 
-func bare(q float64) func(*load.DurableResult) float64 {
-	return func(x *load.DurableResult) float64 { return float64(x.Bare.Quantile(q)) / float64(time.Microsecond) }
+func bare(q float64) func(*durableResult) float64 {
+	return func(x *durableResult) float64 { return float64(x.Bare.Quantile(q)) / float64(time.Microsecond) }
 }
 
-func overBare(q float64) func(*load.DurableResult) float64 {
-	return func(x *load.DurableResult) float64 {
+func overBare(q float64) func(*durableResult) float64 {
+	return func(x *durableResult) float64 {
 		b := x.Bare.Quantile(q)
 		if b == 0 {
 			return 0
@@ -153,7 +153,7 @@ func (r *report) durableNoise(row *durableRow, name string) string {
 	if name == "offline-drain" {
 		stage = drained
 	}
-	share := median(each(row.results, func(x *load.DurableResult) float64 {
+	share := median(each(row.results, func(x *durableResult) float64 {
 		s := stage(x)
 		if s.Span <= 0 {
 			return 0

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/fantail-mqtt/fantail/bench/load"
+	"github.com/fantail-mqtt/fantail/internal/load"
 )
 
 const none = "–" // no figure

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/fantail-mqtt/fantail/bench/broker"
-	"github.com/fantail-mqtt/fantail/bench/load"
+	"github.com/fantail-mqtt/fantail/internal/load"
 )
 
 const (

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/fantail-mqtt/fantail/bench/broker"
-	"github.com/fantail-mqtt/fantail/bench/load"
+	"github.com/fantail-mqtt/fantail/internal/load"
 )
 
 // options is the command line, checked.

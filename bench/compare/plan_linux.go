@@ -1,10 +1,11 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/fantail-mqtt/fantail/bench/load"
+	"github.com/fantail-mqtt/fantail/internal/load"
 )
 
 const idleName = "idle"
@@ -21,20 +22,20 @@ func plan(rate float64, tick time.Duration, payload int) ([]load.Scenario, error
 		{Shape: load.Fanin, Publishers: 500, Subscribers: 2, QoS: 0, Window: 4},
 		{Shape: load.Fanin, Publishers: 500, Subscribers: 2, QoS: 1, Window: 4},
 	}
-	all := make([]load.Scenario, 0, 2*len(base))
-	for _, sc := range base {
-		sc.Payload = payload
-		all = append(all, sc)
+	saturated := []load.Scenario{
+		{Shape: load.Share, Publishers: 50, Subscribers: 10, QoS: 1, Window: 32},
+		{Shape: load.Wild, Publishers: 100, Subscribers: 100, QoS: 0, Window: 16, Filters: 100_000},
 	}
-	for _, sc := range all[:len(base)] {
-		if rate == 0 {
-			break
+	all := slices.Concat(base, saturated)
+	if rate > 0 {
+		for _, sc := range base {
+			sc.Rate, sc.Tick = rate, tick
+			all = append(all, sc)
 		}
-		sc.Rate, sc.Tick = rate, tick
-		all = append(all, sc)
 	}
-	for _, sc := range all {
-		if err := sc.Validate(); err != nil {
+	for i := range all {
+		all[i].Sizes = []int{payload}
+		if err := all[i].Validate(); err != nil {
 			return nil, err
 		}
 	}

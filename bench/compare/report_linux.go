@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/fantail-mqtt/fantail/bench/load"
+	"github.com/fantail-mqtt/fantail/internal/load"
 )
 
 // report holds every measurement of one run of the command.

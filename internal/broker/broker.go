@@ -228,6 +228,9 @@ func New(o Options) *Broker {
 	l := o.Limits
 	b.limits.Store(&l)
 	b.SetVersion("")
+	for i := range b.shards {
+		b.shards[i].late = map[string]*Client{}
+	}
 	b.ticks.New = func() any { return b.NewTick() }
 	if o.SysInterval > 0 {
 		b.done.Add(1)

@@ -27,6 +27,7 @@ type Client struct {
 	blocked bool // link could not take all; Writable will come
 	drained bool // Writable came while writing
 	gone    bool // the session has ended
+	late    bool // it has, but the log still has it: its messages are being handed over
 
 	link    Link   // nil while the client is away
 	out     []byte // encoded, waiting for the end of a tick
@@ -140,6 +141,7 @@ const shardCount = 64
 type shard struct {
 	mu      sync.Mutex
 	clients set
+	late    map[string]*Client // sessions that have ended and whose messages are being handed over
 }
 
 func (b *Broker) shard(id string) *shard {

@@ -25,8 +25,10 @@ type sweeper struct {
 	sweeping bool
 }
 
-// sweepPause is the least time between two sweeps, milliseconds.
-const sweepPause = 1000
+const (
+	sweepPause = 1000   // the least time between two sweeps, milliseconds
+	sweepAgain = 60_000 // after one that could not read
+)
 
 // sweepBy makes the sweeper look at the latest then, or a little later; at 0 it
 // need not.
@@ -101,9 +103,13 @@ func (s *sweeper) swept(now, next int64, err error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.again || err != nil {
-		next, s.again = now, false
+	switch {
+	case err != nil:
+		next = now + sweepAgain
+	case s.again:
+		next = now
 	}
+	s.again = false
 	if s.armed > 0 && (next == 0 || s.armed < next) {
 		next = s.armed
 	}

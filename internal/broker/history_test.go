@@ -79,12 +79,10 @@ func pick[T any](list []T, i int) T { return list[i%len(list)] }
 
 // history plays steps on a broker.
 type history struct {
-	b   *Broker
-	log *ledger
-	t   *Tick
-
-	restored bool // the broker began with what another one has left
-	devices  [historyClients]*device
+	b       *Broker
+	log     *ledger
+	t       *Tick
+	devices [historyClients]*device
 }
 
 // device is a client as its own side sees it.
@@ -519,10 +517,14 @@ func (h *history) differ() error {
 				return fmt.Errorf("session %s: %w", id, err)
 			}
 		}
-		if away := c.link == nil; away != (s.ClosedAt > 0) && !(away && h.restored) { // its end may be in doubt
+		away := c.link == nil
+		if away != (s.ClosedAt > 0) {
 			return fmt.Errorf("session %s: closed at %d, its client is away: %v", id, s.ClosedAt, away)
 		}
-		s.At, s.UserName, s.ClosedAt = 0, "", 0
+		if doubt := c.session.Doubt(); away && doubt > 0 && doubt != s.Doubt {
+			return fmt.Errorf("session %s: in doubt up to %d, in the log up to %d", id, doubt, s.Doubt)
+		}
+		s.At, s.UserName, s.ClosedAt, s.Doubt = 0, "", 0, 0
 	}
 	if diff := cmp.Diff(held, replayed, cmpopts.EquateEmpty()); diff != "" {
 		return fmt.Errorf("the broker's state (-) is not that of its records (+):\n%s", diff)
@@ -673,20 +675,14 @@ func (h *history) drain() error {
 
 // again starts a broker on what a crash of another one leaves in its store.
 func again(log Log) error {
-	old := ledgerOf(log)
-	left := archive{&ledger{slow: true, before: old.frame.Bytes()[:old.safe]}}
+	left := archive{ledgerOf(log)}.crashed()
 	b, stop := newBroker(left, nil)
 	defer stop()
 	if err := b.Restore(left.recover); err != nil {
 		return err
 	}
-	for left.commit() {
-		continue
-	}
-	synctest.Wait()
-	h := historyOf(b, left.ledger)
-	h.restored = true
-	return h.differ()
+	left.settle()
+	return historyOf(b, left.ledger).differ()
 }
 
 func TestRecordsAddUpToTheState(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"go.uber.org/goleak"
 
@@ -82,13 +83,15 @@ func (l *link) frames() (list []packet.Frame) {
 
 // ledger is a log that says when its records are safe.
 type ledger struct {
-	slow   bool   // records are safe once commit says so
-	before []byte // records of an earlier process
+	slow   bool     // records are safe once commit says so
+	before [][]byte // what was safe of earlier processes, each as a frame
 
 	mu      sync.Mutex // guards the rest
 	frame   record.Frame
 	safe    int // bytes of the frame
 	waiting []promise
+	inside  int   // how many have entered
+	ends    []int // where a frame could have ended
 }
 
 // promise is what to call once that many bytes of records are safe.
@@ -101,6 +104,15 @@ func (l *ledger) Append(records []byte, body *message.Message) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.frame.Append(records, body)
+	l.mayEnd()
+}
+
+// mayEnd notes that a frame may end here, unless somebody has entered. The caller
+// holds l.mu.
+func (l *ledger) mayEnd() {
+	if l.inside == 0 {
+		l.ends = append(l.ends, l.frame.Len())
+	}
 }
 
 func (l *ledger) After(done func(error)) bool {
@@ -113,8 +125,33 @@ func (l *ledger) After(done func(error)) bool {
 	return false
 }
 
-func (l *ledger) Enter() {}
-func (l *ledger) Leave() {}
+func (l *ledger) Enter() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.inside++
+}
+
+func (l *ledger) Leave() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.inside--
+	l.mayEnd()
+}
+
+// keep makes more safe than has been promised, up to the n-th end of a frame
+// behind that; false if there are not so many.
+func (l *ledger) keep(n int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i, _ := slices.BinarySearch(l.ends, l.safe+1)
+	if n > len(l.ends)-i {
+		return false
+	}
+	if n > 0 {
+		l.safe = l.ends[i+n-1]
+	}
+	return true
+}
 
 // commit keeps the first of the promises; false if there is none.
 func (l *ledger) commit() bool {
@@ -165,7 +202,12 @@ func (l *ledger) replay() (*record.State, error) {
 // state is what the records up to a byte add up to. The caller holds l.mu.
 func (l *ledger) state(end int) (*record.State, error) {
 	s := &record.State{}
-	return s, errors.Join(s.Apply(l.before), s.Apply(l.frame.Bytes()[:end]))
+	for _, f := range l.before {
+		if err := s.Apply(f); err != nil {
+			return s, err
+		}
+	}
+	return s, s.Apply(l.frame.Bytes()[:end])
 }
 
 // logs are the kinds of logs that a broker has to work with.
@@ -190,6 +232,24 @@ var _ Store = archive{}
 
 // archive is a ledger that is a store as well.
 type archive struct{ *ledger }
+
+// crashed is what a crash leaves of the archive: what is safe.
+func (a archive) crashed() archive {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	before := append(slices.Clone(a.before), slices.Clone(a.frame.Bytes()[:a.safe]))
+	return archive{&ledger{slow: true, before: before}}
+}
+
+// settle makes all safe, and what comes of that.
+func (a archive) settle() {
+	for synctest.Wait(); a.commit(); synctest.Wait() {
+		continue
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.safe = a.frame.Len()
+}
 
 func (a archive) Load(client string, from uint64, size int, done func([]record.Queued, error)) {
 	load := func(err error) {

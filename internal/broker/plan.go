@@ -244,7 +244,7 @@ func (t *Tick) offer(m *target, from *Client, d *message.Draft, s *share, away b
 	if online == away {
 		return false
 	}
-	r := session.Route{QoS: m.qos, Retain: m.retain && d.Retain, IDs: m.ids, Shared: s.group.filter, Wait: t.parks(m.client, from, m.qos)}
+	r := session.Route{QoS: m.qos, Retain: m.retain && d.Retain, IDs: m.ids, Shared: s.group.filter, Wait: t.parks(m.client, from, min(d.QoS, m.qos))}
 	o := t.deliver(m.client, d, &r)
 	return o == session.Sent || o == session.Queued
 }
@@ -258,6 +258,7 @@ func (b *Broker) redispatch(t *Tick, it *session.Item) {
 		return
 	}
 	d.Expiry = it.Message.Remaining(t.now)
+	defer t.moving()()
 	pl := t.plan(d.Name)
 	for _, s := range pl.groups {
 		if s.group.filter == it.Shared {

@@ -109,7 +109,18 @@ const (
 	parkNone parking = iota
 	parkOwn          // the publisher's, at QoS 2
 	parkAll
+	parkMoved // of a message that leaves the log elsewhere: until that is safe, and behind no answer
 )
+
+// moving makes deliveries wait for the frame in which a message leaves another
+// queue, or stops to be a will: else it would come a second time after a crash. It
+// returns what ends that.
+func (t *Tick) moving() (end func()) {
+	if t.b.store != nil {
+		t.parking = parkMoved
+	}
+	return func() { t.parking = parkNone }
+}
 
 // refused says why a message is not routed, if it is not. A 3.x client cannot
 // hear that a message was not stored: its connection ends, with the message not
@@ -228,7 +239,16 @@ func (t *Tick) fanOut(pl *plan, from *Client, d *message.Draft) (reached, full i
 // parks says whether what c gets of the present message, at a QoS, waits behind
 // the publisher's answer.
 func (t *Tick) parks(c, from *Client, qos byte) bool {
-	return t.parking == parkAll && qos > 0 || t.parking == parkOwn && c == from && qos == 2
+	switch t.parking {
+	case parkAll:
+		return qos > 0
+	case parkOwn:
+		return c == from && qos == 2
+	case parkMoved: // who has no session after a crash may get it a second time, at QoS 1
+		return qos == 2 || qos == 1 && durable(c)
+	default:
+		return false
+	}
 }
 
 // deliver gives the message to one client and counts what became of it.
@@ -242,7 +262,7 @@ func (t *Tick) deliver(c *Client, d *message.Draft, to *session.Route) session.O
 		return session.DroppedOffline
 	}
 	o := c.session.Deliver(&t.work, d, to)
-	if to.Wait { // behind the answer to the present message, not by itself
+	if to.Wait && t.parking != parkMoved { // behind the answer to the present message, not by itself
 		for _, seq := range t.work.Waits {
 			t.parked = append(t.parked, parked{c, seq})
 		}

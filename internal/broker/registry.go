@@ -65,6 +65,10 @@ func (b *Broker) Connect(t *Tick, link Link, r *Connect) *Client {
 		if old != nil {
 			b.strike(s, old)
 		}
+		if r.Terms.Expiry > 0 {
+			b.cutShort(t, s, id)
+			left.from = 0
+		}
 		c = &Client{ID: id}
 		if left.rivals != nil {
 			c.more().rivals = left.rivals
@@ -139,6 +143,7 @@ type leaving struct {
 	out    []byte // its pending bytes
 	will   *message.Message
 	shared []session.Item // messages for other members of their group
+	from   uint64         // from here on there are more of them in the store; 0: none
 	rivals *rivals
 }
 
@@ -213,8 +218,14 @@ func (b *Broker) Disconnect(t *Tick, c *Client, link Link, e Ending) (pending []
 // away arms an absent client's expiry and will delay. It returns the will if
 // it is due now. The caller holds c.mu.
 func (b *Broker) away(t *Tick, c *Client) (due *message.Message) {
-	t.log(record.AppendSessionClosed(t.records[:0], c.ID, t.now, c.session.Expiry))
+	t.closed(c, t.now)
 	return b.absent(t, c, t.now, 0)
+}
+
+// closed records that a client went at unix milliseconds, and what may have
+// reached it without anybody's knowing. The caller holds c.mu.
+func (t *Tick) closed(c *Client, at int64) {
+	t.log(record.AppendSessionClosed(t.records[:0], c.ID, at, c.session.Expiry, c.session.Doubt()))
 }
 
 // absent arms what is due to a client that went at unix milliseconds, and whose
@@ -297,16 +308,18 @@ func (b *Broker) endRecorded(t *Tick, c *Client, left *leaving, durable bool) {
 			left.shared = append(left.shared, it)
 		}
 	}
+	if durable {
+		b.logEnd(t, c, left)
+	}
 	if c.will != nil {
 		left.will = c.will.message
 		c.will = nil
 	}
 	b.stopWaiting(c)
-	if durable {
-		t.log(record.AppendSessionEnded(t.records[:0], c.ID))
-	}
 	t.count(c, 0)
-	c.session = session.Session{} // a plan may remember c until its topic comes again
+	if !c.late {
+		c.session = session.Session{} // a plan may remember c until its topic comes again
+	}
 	c.gone, left.ended = true, true
 	b.stats.Sessions.Add(-1)
 	b.table.remove(c)
@@ -352,12 +365,16 @@ func (b *Broker) finishLeaving(t *Tick, c *Client, left *leaving) {
 	for i := range left.shared {
 		b.redispatch(t, &left.shared[i])
 	}
+	if left.from > 0 {
+		b.handOver(c, left.from)
+	}
 }
 
 func (b *Broker) publishWill(t *Tick, c *Client, m *message.Message) {
 	w := *m
 	w.Arrived = t.now
 	d := message.From(&w)
+	defer t.moving()()
 	b.route(t, c, &d)
 }
 

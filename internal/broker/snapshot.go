@@ -6,7 +6,8 @@ import (
 )
 
 // Snapshot is the durable state as the broker holds it. It is the state that
-// all records so far add up to, if nothing happens meanwhile.
+// all records so far add up to, if nothing happens meanwhile and no session that
+// has ended is being handed over.
 func (b *Broker) Snapshot() *record.State {
 	s := &record.State{Sessions: map[string]*record.Session{}, Retained: map[string]*message.Message{}}
 	b.each(func(c *Client) {

@@ -181,8 +181,9 @@ func (b *Broker) Restore(from Recover) (err error) {
 // absentee is a session that a store had.
 type absentee struct {
 	c        *Client
-	closedAt int64 // 0: its client was connected
-	willAt   int64 // 0: not known yet
+	closedAt int64  // 0: its client was connected
+	doubt    uint64 // as the store has it
+	willAt   int64  // 0: not known yet
 }
 
 // restore takes in one session.
@@ -201,7 +202,7 @@ func (b *Broker) restore(r *record.Recovered) absentee {
 		b.watchSys(f, 1)
 		b.enroute(f, c, &sub)
 	}
-	a := absentee{c: c, closedAt: r.ClosedAt}
+	a := absentee{c: c, closedAt: r.ClosedAt, doubt: r.Doubt}
 	if r.Will != nil {
 		c.will = &will{message: r.Will.Message, delay: r.Will.Delay}
 		a.willAt = r.Will.FireAt
@@ -232,10 +233,11 @@ func (b *Broker) missed(t *Tick, a *absentee) {
 		b.endRecorded(t, c, &left, true)
 		b.strike(s, c)
 	case a.closedAt == 0:
-		// The log goes on to say that its client is connected, until it comes back:
-		// what may have reached it unnoticed is in doubt as long.
-		left.will = b.absent(t, c, t.now, a.willAt)
+		left.will = b.away(t, c)
 	default:
+		if a.doubt != c.session.Doubt() { // else it would be said of messages to come
+			t.closed(c, a.closedAt)
+		}
 		left.will = b.absent(t, c, a.closedAt, a.willAt)
 	}
 	c.mu.Unlock()
@@ -247,7 +249,10 @@ func (b *Broker) missed(t *Tick, a *absentee) {
 func stored(r *record.Recovered) *session.Stored {
 	s := &session.Stored{
 		Terms:  session.Terms{Version: r.Version, Expiry: r.Expiry},
-		Unsent: r.Unsent, Last: r.Last, Messages: r.Messages, Bytes: int(r.Bytes), Unknown: r.ClosedAt == 0,
+		Unsent: r.Unsent, Last: r.Last, Messages: r.Messages, Bytes: int(r.Bytes), Doubt: r.Doubt,
+	}
+	if r.ClosedAt == 0 {
+		s.Doubt = r.Last
 	}
 	for _, sub := range r.Subscriptions {
 		s.Subscriptions = append(s.Subscriptions, session.Subscription{

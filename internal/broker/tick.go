@@ -21,6 +21,7 @@ type Tick struct {
 	draft   message.Draft
 	dirty   []*Client
 	spare   [][]byte
+	spared  int    // bytes of those
 	records []byte // for encoding
 	logged  int    // batches of records appended in this tick
 	queued  int64  // bytes that joined queues in this tick, less those that left, and were not added yet
@@ -64,8 +65,8 @@ const (
 	maxPlans   = 1 << 14
 	fewPlans   = maxPlans / 4 // up to here each is kept
 	maxPlanned = 1 << 17      // targets of all plans: about 8 MiB
-	maxSpare   = 64
-	spareSize  = 64 << 10 // a larger buffer is not kept
+	maxSpared  = 2 << 20      // bytes of buffers that are kept: a fan-out needs as many as it has targets
+	spareSize  = 512 << 10    // a larger buffer is not kept
 
 	maxUncounted = 64 << 10 // bytes that joined queues, of which other ticks do not know
 )
@@ -290,14 +291,16 @@ func (t *Tick) buffer() []byte {
 	if n := len(t.spare); n > 0 {
 		b := t.spare[n-1]
 		t.spare = t.spare[:n-1]
+		t.spared -= cap(b)
 		return b
 	}
 	return make([]byte, 0, 512)
 }
 
 func (t *Tick) recycle(b []byte) {
-	if cap(b) > 0 && cap(b) <= spareSize && len(t.spare) < maxSpare {
+	if cap(b) > 0 && cap(b) <= spareSize && t.spared+cap(b) <= maxSpared {
 		t.spare = append(t.spare, b[:0])
+		t.spared += cap(b)
 	}
 }
 

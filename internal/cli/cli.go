@@ -3,9 +3,10 @@
 // [Main] builds a tree of cobra commands, runs the one that was asked for and
 // makes an exit status of its error: 0 for done, 1 for a failure of the
 // network or the system, 2 for a mistake on the command line or in the
-// configuration, 27 for a time limit that ran out (as mosquitto has it), and
-// for what a broker refuses the code it refused with. Standard output is for
-// data only; what happens is said on standard error.
+// configuration, 3 and 4 for what bench found wanting, 27 for a time limit that
+// ran out (as mosquitto has it), and for what a broker refuses the code it
+// refused with. Standard output is for data only; what happens is said on
+// standard error.
 //
 // The client commands take the flags of mosquitto_pub, mosquitto_sub and
 // mosquitto_rr with their meaning, and do their work under those names too,
@@ -30,6 +31,8 @@ import (
 const (
 	exitFailed      = 1
 	exitUsage       = 2
+	exitAssertion   = 3 // what --assert of bench wants is not so
+	exitFaulty      = 4 // bench has seen messages lost, repeated or out of order
 	exitTimeout     = 27
 	exitInterrupted = 130 // 128 + SIGINT, as shells have it
 )
@@ -135,6 +138,7 @@ func rootCommand(e *env) *cobra.Command {
 		pubCommand(e, asFantail),
 		subCommand(e, asFantail),
 		rrCommand(e, asFantail),
+		benchCommand(e),
 		versionCommand(e),
 	)
 	return root

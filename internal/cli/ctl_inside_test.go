@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -95,6 +96,35 @@ func TestARestoreCanBeInterrupted(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(data, backup.Folder)); err == nil {
 		t.Error("it was restored")
+	}
+}
+
+// A restore that is refused leaves no trace of a data directory that was not there.
+func TestARefusedRestoreLeavesNothing(t *testing.T) {
+	above := t.TempDir()
+	file := filepath.Join(above, "cut.tar")
+	text := backupText(t)
+	if err := os.WriteFile(file, text[:len(text)/2], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := restore(t.Context(), file, filepath.Join(above, "deep", "data"), slog.New(slog.DiscardHandler)); err == nil {
+		t.Error("it was restored")
+	}
+	if _, err := os.Lstat(filepath.Join(above, "deep")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a directory is left: %v", err)
+	}
+	there := filepath.Join(above, "there")
+	if err := os.Mkdir(there, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := restore(t.Context(), file, there, slog.New(slog.DiscardHandler)); err == nil {
+		t.Error("it was restored")
+	}
+	if _, err := os.Lstat(there); err != nil {
+		t.Errorf("a directory that was there is gone: %v", err)
+	}
+	if err := restore(t.Context(), backupFile(t), filepath.Join(above, "deep", "data"), slog.New(slog.DiscardHandler)); err != nil {
+		t.Errorf("the whole one: %v", err)
 	}
 }
 

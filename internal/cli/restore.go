@@ -27,7 +27,13 @@ func restore(ctx context.Context, file, data string, log *slog.Logger) error {
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, l.Release()) }()
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, l.Discard())
+				return
+			}
+			err = l.Release()
+		}()
 		if err := b.Restore(data); err != nil {
 			return err
 		}

@@ -17,19 +17,34 @@ import (
 )
 
 // fileName is the file inside the data directory that is locked. It stays
-// there: removing it would let two processes lock two files of one name.
+// there, but for Discard; then who has locked the file that was removed looks
+// for the one of now, or two processes could lock two files of one name.
 const fileName = "fantail.lock"
 
 // errHeld says that another process has the lock.
 var errHeld = errors.New("held by another process")
 
 // Lock is a data directory held by this process.
-type Lock struct{ file *os.File }
+type Lock struct {
+	file *os.File
+	made []string // directories that Acquire made, the deepest first
+}
 
 // Acquire creates dir where it is missing, open to its owner only, and takes
 // it for this process until Release. Its error is a sentence for the user.
 func Acquire(dir string) (*Lock, error) {
-	if err := create(dir); err != nil {
+	for {
+		l, err := acquire(dir)
+		if err != nil || l.current() {
+			return l, err
+		}
+		_ = l.file.Close() // it was removed meanwhile
+	}
+}
+
+func acquire(dir string) (*Lock, error) {
+	made, err := create(dir)
+	if err != nil {
 		return nil, err
 	}
 	file, err := os.OpenFile(filepath.Join(dir, fileName), os.O_RDWR|os.O_CREATE, 0o600)
@@ -41,7 +56,7 @@ func Acquire(dir string) (*Lock, error) {
 		err = sign(file)
 	}
 	if err == nil {
-		return &Lock{file}, nil
+		return &Lock{file, made}, nil
 	}
 	defer file.Close()
 	if errors.Is(err, errHeld) {
@@ -50,25 +65,62 @@ func Acquire(dir string) (*Lock, error) {
 	return nil, fmt.Errorf("data directory %s cannot be locked: %w: choose another with --data", dir, cause(err))
 }
 
+// current says whether the file that is locked is the one of that name.
+func (l *Lock) current() bool {
+	mine, err := l.file.Stat()
+	if err != nil {
+		return true // using it will tell
+	}
+	now, err := os.Stat(l.file.Name())
+	return err == nil && os.SameFile(mine, now)
+}
+
 // Release lets another process take the directory.
 func (l *Lock) Release() error {
 	return errors.Join(l.file.Truncate(0), l.file.Close())
 }
 
-func create(dir string) error {
+// Discard is Release where nothing came of it: directories that Acquire has made
+// are removed again, if there is nothing else in them.
+func (l *Lock) Discard() error {
+	if len(l.made) == 0 {
+		return l.Release()
+	}
+	if entries, err := os.ReadDir(l.made[0]); err != nil || len(entries) > 1 {
+		return errors.Join(err, l.Release())
+	}
+	_ = os.Remove(l.file.Name()) // where an open file cannot be removed, it stays
+	for _, dir := range l.made {
+		if os.Remove(dir) != nil {
+			break
+		}
+	}
+	return l.file.Close()
+}
+
+// create makes a directory and those above it that are missing, and names them.
+func create(dir string) (made []string, err error) {
 	info, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return fmt.Errorf("data directory %s cannot be created: %w: create it, or choose another with --data", dir, cause(err))
+		for above := filepath.Clean(dir); missing(above); above = filepath.Dir(above) {
+			made = append(made, above)
 		}
-		return nil
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("data directory %s cannot be created: %w: create it, or choose another with --data", dir, cause(err))
+		}
+		return made, nil
 	case err != nil:
-		return fmt.Errorf("data directory %s cannot be opened: %w: choose another with --data", dir, cause(err))
+		return nil, fmt.Errorf("data directory %s cannot be opened: %w: choose another with --data", dir, cause(err))
 	case !info.IsDir():
-		return fmt.Errorf("data directory %s is not a directory: choose another with --data", dir)
+		return nil, fmt.Errorf("data directory %s is not a directory: choose another with --data", dir)
 	}
-	return nil
+	return nil, nil
+}
+
+func missing(path string) bool {
+	_, err := os.Lstat(path)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 func sign(file *os.File) error {

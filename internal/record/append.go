@@ -19,11 +19,13 @@ func AppendSessionOpened(dst []byte, client string, s Opened) []byte {
 
 // AppendSessionClosed records that a client is gone, at unix milliseconds, and
 // that its session expires expiry seconds later, or [Never]: DISCONNECT may
-// have changed the interval (5.0, section 3.14.2.2.2).
-func AppendSessionClosed(dst []byte, client string, at int64, expiry uint32) []byte {
+// have changed the interval (5.0, section 3.14.2.2.2). Of the messages that were
+// never marked as sent, those at QoS 1 up to doubt may have been: see [Session].
+func AppendSessionClosed(dst []byte, client string, at int64, expiry uint32, doubt uint64) []byte {
 	dst = head(dst, KindSessionClosed, client)
 	dst = number(dst, uint64(at))
-	return number(dst, uint64(expiry))
+	dst = number(dst, uint64(expiry))
+	return number(dst, doubt)
 }
 
 // AppendSessionEnded records that a session is gone with all that belongs to

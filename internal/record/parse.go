@@ -58,6 +58,7 @@ func (rec *Record) read(r *reader) bool {
 	case KindSessionClosed:
 		rec.At = r.time()
 		rec.Expiry = r.uint32()
+		rec.Doubt = r.number(math.MaxUint64)
 	case KindSubscribed:
 		rec.Subscription = r.subscription()
 	case KindUnsubscribed:

@@ -116,6 +116,7 @@ type Record struct {
 	Opened       Opened           // KindSessionOpened
 	At           int64            // KindSessionClosed
 	Expiry       uint32           // KindSessionClosed
+	Doubt        uint64           // KindSessionClosed
 	Subscription Subscription     // KindSubscribed
 	Filter       string           // KindUnsubscribed
 	Queued       Queued           // KindQueued; without Message

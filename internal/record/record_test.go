@@ -19,7 +19,7 @@ func encode(dst []byte, r *Record) []byte {
 	case KindSessionOpened:
 		return AppendSessionOpened(dst, r.Client, r.Opened)
 	case KindSessionClosed:
-		return AppendSessionClosed(dst, r.Client, r.At, r.Expiry)
+		return AppendSessionClosed(dst, r.Client, r.At, r.Expiry, r.Doubt)
 	case KindSessionEnded:
 		return AppendSessionEnded(dst, r.Client)
 	case KindSubscribed:
@@ -104,6 +104,7 @@ func records() *rapid.Generator[Record] {
 			}
 		case KindSessionClosed:
 			r.At, r.Expiry = rapid.Int64().Draw(t, "at"), rapid.Uint32().Draw(t, "expiry")
+			r.Doubt = rapid.Uint64().Draw(t, "doubt")
 		case KindSubscribed:
 			r.Subscription = Subscription{
 				Filter: rapid.String().Draw(t, "filter"), QoS: rapid.ByteMax(2).Draw(t, "qos"),
@@ -222,7 +223,7 @@ func TestEncodingStays(t *testing.T) {
 		want string
 	}{
 		KindSessionOpened: {Record{Opened: Opened{At: 300, Expiry: Never, Version: 5, UserName: "u"}}, "\x01\x01c\xac\x02\xff\xff\xff\xff\x0f\x05\x01u"},
-		KindSessionClosed: {Record{At: 300, Expiry: 9}, "\x02\x01c\xac\x02\x09"},
+		KindSessionClosed: {Record{At: 300, Expiry: 9, Doubt: 10}, "\x02\x01c\xac\x02\x09\x0a"},
 		KindSessionEnded:  {Record{}, "\x03\x01c"},
 		KindSubscribed:    {Record{Subscription: Subscription{Filter: "f", QoS: 2, NoLocal: true, RetainAsPublished: true, RetainHandling: 2, ID: 8}}, "\x04\x01c\x01f\x2e\x08"},
 		KindUnsubscribed:  {Record{Filter: "f"}, "\x05\x01c\x01f"},
@@ -259,7 +260,7 @@ func TestAppendDoesNotAllocate(t *testing.T) {
 	ids := []uint32{1, 2}
 	n := testing.AllocsPerRun(100, func() {
 		b := AppendSessionOpened(buf, "client", Opened{At: 1, Expiry: 2, Version: packet.V5, UserName: "user"})
-		b = AppendSessionClosed(b, "client", 5, Never)
+		b = AppendSessionClosed(b, "client", 5, Never, 6)
 		b = AppendSessionEnded(b, "client")
 		b = AppendSubscribed(b, "client", Subscription{Filter: "a/+", QoS: 1, NoLocal: true, ID: 7})
 		b = AppendUnsubscribed(b, "client", "a/+")

@@ -92,6 +92,7 @@ func (raw *Raw) scan(s *scanner) bool {
 	case KindSessionClosed:
 		s.number()
 		s.number()
+		s.number()
 	case KindWillArmed:
 		s.number()
 		s.number()

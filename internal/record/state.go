@@ -19,7 +19,11 @@ type State struct {
 // Session is the durable part of a client's session.
 type Session struct {
 	Opened
-	ClosedAt      int64 // unix milliseconds; 0 while the client is connected
+	ClosedAt int64 // unix milliseconds; 0 while the client is connected
+	// Doubt is the seq up to which messages of QoS 1 without a packet identifier
+	// may have reached the client: a crash has taken what would tell. 0: none, as
+	// far as is known of a client that is away.
+	Doubt         uint64
 	Subscriptions map[string]Subscription
 	Queue         []*Item // in the order of Seq
 	Received      map[uint16]bool
@@ -30,6 +34,14 @@ type Session struct {
 type Item struct {
 	Queued
 	Released bool // PUBREC came: Message is nil and PUBREL is to be sent
+}
+
+// waits is what the message counts for among those that were never sent.
+func (it *Item) waits() int {
+	if it.ID > 0 || it.Message == nil {
+		return 0
+	}
+	return it.Message.Size()
 }
 
 // ExpiresAt is when the session ends, in unix milliseconds, or false while its
@@ -133,13 +145,13 @@ func (s *State) open(rec *Record) {
 		s.Sessions[rec.Client] = session
 	}
 	session.Opened = rec.Opened
-	session.ClosedAt = 0
+	session.ClosedAt, session.Doubt = 0, 0
 }
 
 func (s *Session) apply(rec *Record) error {
 	switch rec.Kind {
 	case KindSessionClosed:
-		return s.close(rec.At, rec.Expiry)
+		return s.close(rec)
 	case KindSubscribed:
 		s.Subscriptions[rec.Subscription.Filter] = rec.Subscription
 	case KindUnsubscribed:
@@ -172,11 +184,11 @@ func (s *Session) apply(rec *Record) error {
 	return nil
 }
 
-func (s *Session) close(at int64, expiry uint32) error {
-	if at == 0 {
+func (s *Session) close(rec *Record) error {
+	if rec.At == 0 {
 		return errors.New("closed at time 0, which stands for connected")
 	}
-	s.ClosedAt, s.Expiry = at, expiry
+	s.ClosedAt, s.Expiry, s.Doubt = rec.At, rec.Expiry, rec.Doubt
 	return nil
 }
 
@@ -191,6 +203,9 @@ func (s *Session) applyQueue(rec *Record) error {
 	i, ok := s.find(rec.Seq)
 	if !ok {
 		return fmt.Errorf("no message %d in the queue", rec.Seq)
+	}
+	if size := s.Queue[i].waits(); rec.Kind != KindReleased && rec.Size != size {
+		return fmt.Errorf("message %d takes %d bytes off what waits, not %d", rec.Seq, size, rec.Size)
 	}
 	switch rec.Kind {
 	case KindSent:

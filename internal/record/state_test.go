@@ -50,9 +50,9 @@ func TestALifeInRecords(t *testing.T) {
 		queued("c", Queued{Seq: 4, QoS: 1, IDs: []uint32{4}, Shared: sub.Filter, Message: m("a/4")}),
 		queued("c", Queued{Seq: 3, ID: 8, QoS: 1, Retain: true, Message: m("a/3")}),
 		queued("c", Queued{Seq: 5, QoS: 1, Message: m("a/5")}),
-		AppendSent(nil, "c", 2, 7, 10),
+		AppendSent(nil, "c", 2, 7, m("a/2").Size()),
 		AppendReleased(nil, "c", 2),
-		AppendAcked(nil, "c", 5, 0),
+		AppendAcked(nil, "c", 5, m("a/5").Size()),
 		AppendReceived(nil, "c", 20),
 		AppendReceived(nil, "c", 21),
 		AppendCompleted(nil, "c", 20),
@@ -60,12 +60,13 @@ func TestALifeInRecords(t *testing.T) {
 		AppendRetained(nil, m("gone")),
 		AppendRetainCleared(nil, "gone"),
 		AppendRetainCleared(nil, "never was"),
-		AppendSessionClosed(nil, "c", 5000, 90),
+		AppendSessionClosed(nil, "c", 5000, 90, 4),
 		AppendWillArmed(nil, "c", Will{Message: m("will"), Delay: 3, FireAt: 8000}),
 	)
 	session := &Session{
 		Opened:        Opened{At: 1000, Expiry: 90, Version: packet.V5, UserName: "ann"},
 		ClosedAt:      5000,
+		Doubt:         4,
 		Subscriptions: map[string]Subscription{sub.Filter: sub},
 		Queue: []*Item{
 			{Queued: Queued{Seq: 2, ID: 7, QoS: 2}, Released: true},
@@ -81,7 +82,7 @@ func TestALifeInRecords(t *testing.T) {
 	}
 
 	apply(t, &s, AppendSessionOpened(nil, "c", second), AppendWillGone(nil, "c"))
-	session.Opened, session.ClosedAt, session.Will = second, 0, nil
+	session.Opened, session.ClosedAt, session.Doubt, session.Will = second, 0, 0, nil
 	if diff := cmp.Diff(want, s); diff != "" {
 		t.Fatalf("after it came back (-want +got):\n%s", diff)
 	}
@@ -102,7 +103,7 @@ func TestApplyNamesWhatIsNotThere(t *testing.T) {
 		in  []byte
 		err string
 	}{
-		"closing an unknown session":        {AppendSessionClosed(nil, "d", 1, 0), `session closed: no session of client "d"`},
+		"closing an unknown session":        {AppendSessionClosed(nil, "d", 1, 0, 0), `session closed: no session of client "d"`},
 		"ending an unknown session":         {AppendSessionEnded(nil, "d"), `session ended: no session of client "d"`},
 		"a message for an unknown session":  {AppendQueued(nil, "d", Queued{}), `queued: no session of client "d"`},
 		"a body that is not there":          {AppendQueued(nil, "c", Queued{Seq: 2, Message: m}), `queued: client "c": no body stands before it`},
@@ -113,12 +114,13 @@ func TestApplyNamesWhatIsNotThere(t *testing.T) {
 		"acknowledging an unknown message":  {AppendAcked(nil, "c", 2, 0), `acked: client "c": no message 2 in the queue`},
 		"expiring a message that was sent":  {AppendExpired(nil, Run{Client: "c", First: 1, Last: 1, Messages: 1}), `expired: client "c": message 1 was sent`},
 		"expiring more than there is":       {AppendExpired(nil, Run{Client: "c", First: 2, Last: 9, Messages: 1}), `expired: client "c": 0 messages from 2 to 9, not 1`},
+		"acknowledging more than waited":    {AppendAcked(nil, "c", 1, 9), `acked: client "c": message 1 takes 0 bytes off what waits, not 9`},
 		"queueing a message twice":          {AppendQueued(nil, "c", Queued{Seq: 1}), `queued: client "c": message 1 is in the queue already`},
 		"receiving an identifier twice":     {AppendReceived(nil, "c", 6), `received: client "c": incoming packet identifier 6 is stored already`},
 		"completing an unknown identifier":  {AppendCompleted(nil, "c", 7), `completed: client "c": no incoming packet identifier 7`},
 		"unsubscribing from what is not":    {AppendUnsubscribed(nil, "c", "x"), `unsubscribed: client "c": no subscription "x"`},
 		"removing a will that is not":       {AppendWillGone(nil, "c"), `will gone: client "c": no will`},
-		"closing at the time for connected": {AppendSessionClosed(nil, "c", 0, 0), `session closed: client "c": closed at time 0, which stands for connected`},
+		"closing at the time for connected": {AppendSessionClosed(nil, "c", 0, 0, 0), `session closed: client "c": closed at time 0, which stands for connected`},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -184,6 +186,7 @@ type history struct {
 	naive map[string]*naive
 	topic map[string]string // retained payloads
 	seq   uint64
+	sizes map[uint64]int // of what was not sent, by seq
 }
 
 // step is what is appended to a frame at once.
@@ -216,7 +219,7 @@ func newNaive() *naive {
 
 func histories() *rapid.Generator[*history] {
 	return rapid.Custom(func(t *rapid.T) *history {
-		h := &history{naive: map[string]*naive{}, topic: map[string]string{}}
+		h := &history{naive: map[string]*naive{}, topic: map[string]string{}, sizes: map[uint64]int{}}
 		for range rapid.IntRange(0, 120).Draw(t, "records") {
 			h.batch, h.body = nil, nil
 			h.step(t)
@@ -264,7 +267,7 @@ func (h *history) stepSession(t *rapid.T, client string, n *naive, m *message.Me
 	switch rapid.IntRange(0, 6).Draw(t, "session") {
 	case 0:
 		n.away = rapid.Int64Range(1, 1<<40).Draw(t, "at")
-		h.batch = AppendSessionClosed(h.batch, client, n.away, Never)
+		h.batch = AppendSessionClosed(h.batch, client, n.away, Never, 0)
 	case 1:
 		if _, ok := n.filters[m.Topic]; ok {
 			delete(n.filters, m.Topic)
@@ -296,7 +299,7 @@ func (h *history) stepSession(t *rapid.T, client string, n *naive, m *message.Me
 		h.sent = append(h.sent, m)
 		h.body = m
 		h.seq++
-		n.queue[h.seq] = string(m.Payload)
+		n.queue[h.seq], h.sizes[h.seq] = string(m.Payload), m.Size()
 		h.batch = AppendQueued(h.batch, client, Queued{Seq: h.seq, QoS: 2, Message: m})
 	case 6:
 		h.stepQueue(t, client, n, id)
@@ -311,14 +314,17 @@ func (h *history) stepQueue(t *rapid.T, client string, n *naive, id uint16) {
 	switch rapid.IntRange(0, 2).Draw(t, "queue") {
 	case 0:
 		n.ids[seq] = id
-		h.batch = AppendSent(h.batch, client, seq, id, 0)
+		h.batch = AppendSent(h.batch, client, seq, id, h.sizes[seq])
+		delete(h.sizes, seq)
 	case 1:
 		n.queue[seq] = "released"
+		delete(h.sizes, seq)
 		h.batch = AppendReleased(h.batch, client, seq)
 	case 2:
 		delete(n.queue, seq)
 		delete(n.ids, seq)
-		h.batch = AppendAcked(h.batch, client, seq, 0)
+		h.batch = AppendAcked(h.batch, client, seq, h.sizes[seq])
+		delete(h.sizes, seq)
 	}
 }
 

@@ -30,8 +30,7 @@ func (o *outgoing) unloaded() bool {
 	if o == nil {
 		return false
 	}
-	missing := func(it Item) bool { return it.Message == nil && !it.Released }
-	return o.stored > 0 || slices.ContainsFunc(o.window, missing)
+	return o.stored > 0 || slices.ContainsFunc(o.window, func(it Item) bool { return it.missing() })
 }
 
 // ask asks for messages that are in the store and could be sent soon.
@@ -54,7 +53,7 @@ func (o *outgoing) missing() uint64 {
 		return 0
 	}
 	for i := range o.window {
-		if it := &o.window[i]; it.due && it.Message == nil && !it.Released {
+		if it := &o.window[i]; it.due && it.missing() {
 			return it.Seq
 		}
 	}
@@ -133,6 +132,38 @@ func (s *Session) First() (seq uint64, m *message.Message, ok bool) {
 	}
 }
 
+// Left is the first message that only the store has, if some of those may have
+// come through a shared subscription; else 0. When the session ends they are for
+// other members.
+func (s *Session) Left() uint64 {
+	o := s.out
+	if o == nil || !s.shares {
+		return 0
+	}
+	for i := range o.window {
+		if o.window[i].missing() {
+			return o.window[i].Seq
+		}
+	}
+	if o.stored > 0 {
+		return o.held + 1
+	}
+	return 0
+}
+
+// Began says whether a message stands in the window, so that it may have been
+// sent.
+func (s *Session) Began(seq uint64) bool {
+	if s.out == nil {
+		return false
+	}
+	_, ok := find(s.out.window, seq)
+	return ok
+}
+
+// missing says whether only the store has the message, which is still needed.
+func (it *Item) missing() bool { return it.Message == nil && !it.Released }
+
 // restore gives an item of the window its message back.
 func (o *outgoing) restore(from *Item) {
 	i, ok := find(o.window, from.Seq)
@@ -148,13 +179,22 @@ func (o *outgoing) restore(from *Item) {
 func (s *Session) forget(w *Work, end uint64) {
 	o := s.out
 	for i := 0; i < len(o.window); i++ {
-		if it := &o.window[i]; it.Seq < end && it.due && it.Message == nil && !it.Released {
+		if it := &o.window[i]; it.Seq < end && it.due && it.missing() {
 			w.Lost++
 			s.change(w, Change{Kind: Finish, Item: Item{Seq: it.Seq}})
 			o.remove(i)
 			i--
 		}
 	}
+}
+
+// Doubt is up to where QoS 1 messages that were never sent, as far as this
+// process knows, may have been sent by an earlier one; 0 if no such message waits.
+func (s *Session) Doubt() uint64 {
+	if first, _, ok := s.First(); !ok || first > s.maybe {
+		return 0
+	}
+	return s.maybe
 }
 
 // Unacked is a message that an earlier process has sent and that is not finished.
@@ -174,9 +214,9 @@ type Stored struct {
 	Last          uint64 // the last message
 	Messages      int    // from Unsent on
 	Bytes         int    // of those
-	// Unknown says that the client was connected when the process ended: QoS 1
-	// messages from Unsent on may have reached it.
-	Unknown bool
+	// Doubt is up to where QoS 1 messages from Unsent on may have reached the
+	// client: to Last, if it was connected when the process ended.
+	Doubt uint64
 }
 
 // Restore makes a new session what an earlier process left.
@@ -189,9 +229,7 @@ func (s *Session) Restore(from *Stored) {
 		s.incoming().take(id)
 	}
 	s.inbox.reconnect()
-	if from.Unknown {
-		s.maybe = from.Last
-	}
+	s.maybe = min(from.Doubt, from.Last) // seqs begin anew where none was left
 	if len(from.Window) == 0 && from.Messages == 0 {
 		return
 	}

@@ -226,7 +226,7 @@ func (s *story) load(count int) {
 // restart makes the session anew out of what the store has; with online, its
 // client was connected.
 func (s *story) restart(a *args) {
-	from := &session.Stored{Terms: s.session.Terms, Unknown: a.d.HasArg("online")}
+	from := &session.Stored{Terms: s.session.Terms, Doubt: s.session.Doubt()}
 	for _, it := range s.stored {
 		from.Last = it.Seq
 		if it.ID > 0 {
@@ -241,6 +241,9 @@ func (s *story) restart(a *args) {
 	}
 	if from.Messages == 0 {
 		from.Unsent = from.Last + 1
+	}
+	if a.d.HasArg("online") {
+		from.Doubt = from.Last
 	}
 	s.waits, s.work.Out, s.shown = nil, nil, 0
 	s.session = &session.Session{}

@@ -15,7 +15,10 @@ type Subscription struct {
 }
 
 // Subscribe adds or replaces a subscription [MQTT-3.8.4-3].
-func (s *Session) Subscribe(sub Subscription) (existed bool) { return s.subs.put(sub) }
+func (s *Session) Subscribe(sub Subscription) (existed bool) {
+	s.shares = s.shares || strings.HasPrefix(sub.Filter, "$share/") || strings.HasPrefix(sub.Filter, "$queue/")
+	return s.subs.put(sub)
+}
 
 // Unsubscribe removes a subscription, if it is there [MQTT-3.10.4-1].
 func (s *Session) Unsubscribe(filter string) (existed bool) { return s.subs.remove(filter) }

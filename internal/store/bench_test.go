@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"github.com/fantail-mqtt/fantail/internal/record"
 	"github.com/fantail-mqtt/fantail/message"
 )
@@ -208,4 +210,37 @@ func BenchmarkOneInFlight(b *testing.B) {
 		settle(b, s)
 	}
 	b.ReportMetric(float64(s.Figures().SyncP50.Microseconds()), "µs-commit-p50")
+}
+
+// BenchmarkRescue opens a store of which one block is damaged: of a million messages
+// that wait.
+func BenchmarkRescue(b *testing.B) {
+	const messages, size = 10000, 120
+	var clients []string
+	for i := range 100 {
+		clients = append(clients, fmt.Sprintf("client-%03d", i))
+	}
+	dir := b.TempDir()
+	queued(b, vfs.Default, dir+"/store", clients, messages, 250, size)
+	hit(b, vfs.Default, dir+"/store", "client-050", messages/2, size)
+	put(b, vfs.Default, dir+"/store/"+damagedFile, "")
+	b.ResetTimer()
+	s, err := Open(dir+"/store", Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(b.Elapsed().Seconds(), "s-rescue")
+	b.ReportMetric(0, "ns/op")
+	b.StopTimer()
+	if n := recovered(b, s); n != len(clients) {
+		b.Errorf("%d sessions", n)
+	}
+	n := 0
+	for _, client := range clients {
+		n += len(drained(b, s, client))
+	}
+	b.ReportMetric(float64(messages*len(clients)-n), "messages-lost")
+	if err := s.Close(); err != nil {
+		b.Error(err)
+	}
 }

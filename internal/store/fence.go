@@ -22,6 +22,7 @@ import (
 type fence struct {
 	vfs.FS
 	root string
+	logs *roll
 
 	flight sync.RWMutex // held for reading while a write is under way
 	fault  atomic.Pointer[error]
@@ -64,6 +65,11 @@ func (f *fence) write(op func() error) error {
 // mine says whether a file is one of the database, and not of a copy of it.
 func (f *fence) mine(name string) bool { return strings.HasPrefix(name, f.root) }
 
+// isLog says whether a file is a log of the database, and not one of a copy.
+func (f *fence) isLog(name string) bool {
+	return isLog(name) && f.PathDir(name) == f.PathDir(f.PathJoin(f.root, logsFile))
+}
+
 func (f *fence) file(name string, open func() (vfs.File, error)) (vfs.File, error) {
 	var file vfs.File
 	_ = f.write(func() (err error) {
@@ -76,7 +82,7 @@ func (f *fence) file(name string, open func() (vfs.File, error)) (vfs.File, erro
 		}
 		return sunk{}, nil
 	}
-	return &fenced{File: file, f: f, log: strings.HasSuffix(name, ".log")}, nil
+	return &fenced{File: file, f: f, log: isLog(name)}, nil
 }
 
 // Create creates a file of the database, or of a copy of it.
@@ -92,8 +98,19 @@ func (f *fence) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 				return nil, err
 			}
 		}
-		return f.FS.Create(name, c)
+		file, err := f.FS.Create(name, c)
+		return f.entered(name, file, err)
 	})
+}
+
+// entered is a file that was made, entered if it is a log.
+func (f *fence) entered(name string, file vfs.File, err error) (vfs.File, error) {
+	if err == nil && f.isLog(name) {
+		if err = f.logs.enter(name); err != nil {
+			return nil, errors.Join(err, file.Close())
+		}
+	}
+	return file, err
 }
 
 // OpenReadWrite opens a file for writing.
@@ -106,7 +123,13 @@ func (f *fence) OpenReadWrite(name string, c vfs.DiskWriteCategory, o ...vfs.Ope
 
 // ReuseForWrite makes an old file a new one.
 func (f *fence) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	return f.file(to, func() (vfs.File, error) { return f.FS.ReuseForWrite(from, to, c) })
+	return f.file(to, func() (vfs.File, error) {
+		if err := f.logs.strike(from); err != nil {
+			return nil, err
+		}
+		file, err := f.FS.ReuseForWrite(from, to, c)
+		return f.entered(to, file, err)
+	})
 }
 
 // OpenDir opens a folder, to sync it.
@@ -130,6 +153,9 @@ func (f *fence) Link(from, to string) error {
 func (f *fence) Remove(name string) error {
 	missing := false
 	err := f.write(func() error {
+		if f.isLog(name) && f.logs.strike(name) != nil {
+			return nil // it stays, and the next opening finds it
+		}
 		err := f.FS.Remove(name)
 		if missing = errors.Is(err, os.ErrNotExist); missing {
 			return nil

@@ -144,7 +144,7 @@ func (h *history) session(t *rapid.T, client string, m *model) step {
 	switch rapid.IntRange(0, 11).Draw(t, "session") {
 	case 0:
 		h.n++
-		return step{record.AppendSessionClosed(nil, client, int64(h.n), 90), nil}
+		return step{record.AppendSessionClosed(nil, client, int64(h.n), 90, uint64(h.n)%7), nil}
 	case 1:
 		filter := fmt.Sprint("f", id)
 		if m.filter[filter] {

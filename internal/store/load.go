@@ -110,11 +110,11 @@ func (q *loads) close() {
 
 func (s *Store) load(l load) (items []record.Queued, err error) {
 	err = s.handles.read(func(db *pebble.DB) error {
-		items, err = s.readQueue(db, l)
+		items, err = s.readSound(db, l)
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("load messages of %q: %w", l.client, err)
+		return nil, fmt.Errorf("load messages of %q: %w", l.client, plain(err))
 	}
 	return items, nil
 }

@@ -2,7 +2,6 @@ package store
 
 import (
 	"encoding/binary"
-	"hash/crc32"
 	"slices"
 	"strings"
 
@@ -70,6 +69,5 @@ func chunkAt(b []byte, at int) (next int, ok bool) {
 	if kind == 0 || kind > lastType || next > len(b) || at/logBlock != (next-1)/logBlock {
 		return 0, false
 	}
-	sum := crc32.Checksum(b[at+6:next], crc32.MakeTable(crc32.Castagnoli))
-	return next, binary.LittleEndian.Uint32(b[at:]) == sum>>15|sum<<17+0xa282ead8
+	return next, binary.LittleEndian.Uint32(b[at:]) == masked(b[at+6:next])
 }

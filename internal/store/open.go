@@ -164,9 +164,16 @@ func whole(fs vfs.FS, dir string, names []string) error {
 	}
 	if err := errors.Join(
 		has(func(name string) bool { return strings.HasPrefix(name, markerPrefix) }, "file marker.manifest is"),
-		has(func(name string) bool { return strings.HasSuffix(name, ".log") }, "log files are"),
+		has(isLog, "log files are"),
 	); err != nil {
 		return err
+	}
+	if err := missingLogs(fs, dir, names); err != nil {
+		return err
+	}
+	manifest := current(names)
+	if !slices.Contains(names, manifest) {
+		return fmt.Errorf("the data directory %s is only part of a copy: its file %s is missing; nothing in it was changed", dir, manifest)
 	}
 	for _, name := range names {
 		f, err := fs.Open(fs.PathJoin(dir, name))
@@ -177,7 +184,7 @@ func whole(fs vfs.FS, dir string, names []string) error {
 			return fmt.Errorf("the data directory %s cannot be read: %w; nothing in it was changed", dir, err)
 		}
 	}
-	if manifest := current(names); damagedInside(fs, fs.PathJoin(dir, manifest)) {
+	if damagedInside(fs, fs.PathJoin(dir, manifest)) {
 		return fmt.Errorf("the data directory %s is damaged: its file %s, which names all others, cannot be read to its end; nothing in it was changed",
 			dir, manifest)
 	}
@@ -221,25 +228,9 @@ func makeDir(fs vfs.FS, dir string) error {
 	return syncDir(fs, above)
 }
 
-// mark writes the format file, so that it has the old content or the new.
+// mark writes the format file.
 func (s *Store) mark(state string) error {
-	fs := s.o.FS
-	name := fs.PathJoin(s.dir, formatFile)
-	f, err := fs.Create(name+".new", vfs.WriteCategoryUnspecified)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write([]byte(formatPrefix + strconv.Itoa(formatVersion) + state + "\n"))
-	if err == nil {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := fs.Rename(name+".new", name); err != nil {
-		return err
-	}
-	return syncDir(fs, s.dir)
+	return replaceFile(s.o.FS, s.dir, formatFile, formatPrefix+strconv.Itoa(formatVersion)+state+"\n")
 }
 
 func syncDir(fs vfs.FS, dir string) error {
@@ -261,7 +252,11 @@ func readFile(fs vfs.FS, name string) (string, error) {
 
 // openDB opens the database behind a new fence.
 func (s *Store) openDB() (_ *pebble.DB, _ *fence, err error) {
-	f := &fence{FS: s.o.FS, root: s.dir, tell: s.nudge}
+	logs, err := call(s.o.FS, s.dir)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open the data directory %s: %w", s.dir, err)
+	}
+	f := &fence{FS: s.o.FS, root: s.dir, logs: logs, tell: s.nudge}
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("open the data directory %s: %v", s.dir, p)
@@ -276,7 +271,7 @@ func (s *Store) openDB() (_ *pebble.DB, _ *fence, err error) {
 		return nil, nil, fmt.Errorf("open the data directory %s: %w", s.dir, broken)
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("open the data directory %s: %w", s.dir, err)
+		return nil, nil, fmt.Errorf("open the data directory %s: %w", s.dir, plain(err))
 	}
 	return db, f, nil
 }
@@ -310,12 +305,24 @@ func (s *Store) corrupt(info pebble.DataCorruptionInfo) {
 	s.mu.Lock()
 	first := s.figures.Corruptions == 0
 	s.figures.Corruptions++
+	known := s.damagedFiles[info.Path]
+	if !known {
+		if s.damagedFiles == nil {
+			s.damagedFiles = make(map[string]bool)
+		}
+		s.damagedFiles[info.Path] = true
+	}
 	s.mu.Unlock()
+	if known {
+		return
+	}
+	s.log.Error("a file of the store is damaged: what cannot be read of it is lost, and all else is served; "+
+		"the next start copies that to a new store and puts this one into the quarantine",
+		slog.String("file", info.Path), slog.Any("err", plain(info.Details)),
+		slog.String("quarantine", s.o.FS.PathJoin(s.o.FS.PathDir(s.dir), quarantineName)))
 	if !first {
 		return
 	}
-	s.log.Error("a file of the store is damaged; what can be read is rescued when it is opened next",
-		slog.String("file", info.Path), slog.Any("err", info.Details))
 	f, err := s.o.FS.Create(s.o.FS.PathJoin(s.dir, damagedFile), vfs.WriteCategoryUnspecified)
 	if err == nil {
 		err = errors.Join(f.Sync(), f.Close(), syncDir(s.o.FS, s.dir))

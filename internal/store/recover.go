@@ -39,8 +39,7 @@ func (s *Store) Recover(session func(*record.Recovered) error, retained func(*me
 	if err == nil || !damaged(err) {
 		return err
 	}
-	s.log.Error("the data directory is damaged", slog.Any("err", err))
-	if err := s.repair(); err != nil {
+	if err := s.repair(err); err != nil {
 		return err
 	}
 	return s.recover(first, second)
@@ -49,10 +48,10 @@ func (s *Store) Recover(session func(*record.Recovered) error, retained func(*me
 func (s *Store) recover(session func(*record.Recovered) error, retained func(*message.Message) error) error {
 	return s.handles.read(func(db *pebble.DB) error {
 		if err := s.recoverSessions(db, session); err != nil {
-			return fmt.Errorf("recover sessions: %w", err)
+			return fmt.Errorf("recover sessions: %w", plain(err))
 		}
 		if err := s.recoverRetained(db, retained); err != nil {
-			return fmt.Errorf("recover retained messages: %w", err)
+			return fmt.Errorf("recover retained messages: %w", plain(err))
 		}
 		return s.recoverBodies(db)
 	})
@@ -202,7 +201,7 @@ func (f *found) attribute(it *pebble.Iterator, tail []byte) error {
 		return err
 	case tagClosed:
 		rec, err := value(it, record.KindSessionClosed)
-		f.ClosedAt, f.Expiry = rec.At, rec.Expiry
+		f.ClosedAt, f.Expiry, f.Doubt = rec.At, rec.Expiry, rec.Doubt
 		return err
 	case tagWill:
 		rec, err := value(it, record.KindWillArmed)

@@ -38,7 +38,7 @@ func (s *Store) openWhole() (*pebble.DB, *fence, error) {
 	report := s.tornTail()
 	_, err := s.o.FS.Stat(s.o.FS.PathJoin(s.dir, damagedFile))
 	if err == nil {
-		err = pebble.ErrCorruption
+		err = errNoted
 	} else {
 		var db *pebble.DB
 		var f *fence
@@ -50,15 +50,16 @@ func (s *Store) openWhole() (*pebble.DB, *fence, error) {
 			return nil, nil, err
 		}
 	}
-	s.log.Error("the data directory is damaged", slog.Any("err", err))
-	if err := s.rescue(); err != nil {
+	if err := s.rescue(err); err != nil {
 		return nil, nil, err
 	}
 	return s.openDB()
 }
 
+var errNoted = fmt.Errorf("a damaged file was met when it was open last: %w", pebble.ErrCorruption)
+
 // repair rescues the database while it is open, which must be used by nobody.
-func (s *Store) repair() error {
+func (s *Store) repair(why error) error {
 	s.handles.opening.Lock()
 	defer s.handles.opening.Unlock()
 	s.handles.mu.Lock()
@@ -71,7 +72,7 @@ func (s *Store) repair() error {
 	s.handles.life.Unlock()
 	shut(db, s.log)
 	f.cut()
-	err := s.rescue()
+	err := s.rescue(why)
 	if err != nil {
 		return err
 	}
@@ -80,15 +81,17 @@ func (s *Store) repair() error {
 		return err
 	}
 	s.handles.set(db, f)
+	s.rot.forget() // the tables have other numbers now
 	return nil
 }
 
 // rescue puts a readable copy in the place of the data directory.
-func (s *Store) rescue() error {
+func (s *Store) rescue(why error) error {
 	fs := s.o.FS
-	missing, err := s.copyReadable()
+	s.log.Warn("the data directory is damaged: what can be read is copied to a new one, before anything else", slog.Any("err", plain(why)))
+	lost, err := s.copyReadable()
 	if err != nil {
-		return fmt.Errorf("rescue what can be read of the data directory %s, of which nothing was changed: %w", s.dir, err)
+		return fmt.Errorf("rescue what can be read of the data directory %s, of which nothing was changed: %w", s.dir, plain(err))
 	}
 	aside, err := s.aside()
 	if err == nil {
@@ -108,10 +111,15 @@ func (s *Store) rescue() error {
 		return fmt.Errorf("lock the data directory %s: %w", s.dir, err)
 	}
 	s.mu.Lock()
-	s.quarantined += missing
+	s.quarantined += max(len(lost.files), 1)
 	s.mu.Unlock()
-	s.log.Error("part of the data directory could not be read; the store goes on with the rest",
-		slog.Int("spans", missing), slog.String("quarantine", aside))
+	if lost.parts == 0 {
+		s.log.Warn("all of the data directory could be read this time; the broker goes on with the copy, and the one that was copied is kept in the quarantine",
+			slog.String("quarantine", aside))
+		return nil
+	}
+	s.log.Error("part of the data directory could not be read and is lost; the broker goes on with the rest, and the damaged directory is kept as it was in the quarantine",
+		slog.String("damaged", lost.String()), slog.Int("lost_parts", lost.parts), slog.String("quarantine", aside))
 	return nil
 }
 
@@ -149,82 +157,167 @@ func (s *Store) aside() (string, error) {
 	}
 }
 
-// copyReadable copies the store to its rescued folder, and says how many spans
-// of it, or pieces of its log, it could not read.
-func (s *Store) copyReadable() (missing int, err error) {
+// loss is what could not be copied.
+type loss struct {
+	files []string
+	parts int // spans of keys, and ends of logs
+}
+
+func (l loss) String() string { return strings.Join(l.files, ", ") }
+
+// copyReadable copies the store to its rescued folder, and says what of it could not
+// be read.
+func (s *Store) copyReadable() (lost loss, err error) {
 	fs := s.o.FS
 	salvage, rescued := s.dir+salvageName, s.dir+rescuedName
 	if err := errors.Join(fs.RemoveAll(salvage), fs.RemoveAll(rescued)); err != nil {
-		return 0, err
+		return lost, err
 	}
 	defer func() { err = errors.Join(err, fs.RemoveAll(salvage)) }()
-	if missing, err = s.linkReadable(salvage); err != nil {
-		return 0, err
+	if lost, err = s.linkReadable(salvage); err != nil {
+		return lost, err
 	}
-	from, err := pebble.Open(salvage, &pebble.Options{
-		FS: fs, Logger: quiet{s.log}, DisableConsistencyCheck: true, DisableAutomaticCompactions: true,
-		FormatMajorVersion: pebble.FormatNewest, DisableTableStats: true,
-		EventListener: &pebble.EventListener{DataCorruption: func(pebble.DataCorruptionInfo) {}, BackgroundError: func(error) {}},
-	})
+	from, err := s.openSalvage(salvage)
 	if err != nil {
-		return 0, err
+		return lost, err
 	}
 	defer shut(from, s.log)
 	copied := Store{dir: rescued, o: s.o}
 	if err := makeDir(fs, rescued); err != nil {
-		return 0, err
+		return lost, err
 	}
 	if err := copied.mark(formatMaking); err != nil {
-		return 0, err
+		return lost, err
 	}
 	to, err := pebble.Open(rescued, &pebble.Options{FS: fs, Logger: quiet{s.log}, FormatMajorVersion: pebble.FormatNewest})
 	if err != nil {
-		return 0, err
+		return lost, err
 	}
-	spans, err := copyKeys(from, to)
+	tables := make(map[uint64][]span)
+	spans, err := lostKeys(from, fs, salvage, everything(), tables)
+	if err != nil {
+		return lost, errors.Join(err, to.Close())
+	}
+	lost.add(tables)
+	c := &copier{from: from, to: to, refs: make(map[uint64]uint64)}
+	parts, err := c.copy(spans)
 	if err == nil {
 		err = to.Flush()
 	}
 	if err := errors.Join(err, to.Close()); err != nil {
-		return 0, err
+		return lost, err
 	}
-	return missing + spans, copied.mark("")
+	lost.parts += parts
+	if err := enrol(fs, rescued); err != nil {
+		return lost, err
+	}
+	return lost, copied.mark("")
+}
+
+// openSalvage opens a database of which tables may be damaged, or missing.
+func (s *Store) openSalvage(dir string) (*pebble.DB, error) {
+	for {
+		db, err := pebble.Open(dir, &pebble.Options{
+			FS: s.o.FS, Logger: quiet{s.log}, DisableConsistencyCheck: true, DisableAutomaticCompactions: true,
+			FormatMajorVersion: pebble.FormatNewest, DisableTableStats: true,
+			EventListener: &pebble.EventListener{DataCorruption: func(pebble.DataCorruptionInfo) {}, BackgroundError: func(error) {}},
+		})
+		if err != nil {
+			return nil, err
+		}
+		_, err = tablesOf(db, everything())
+		if err == nil {
+			return db, nil
+		}
+		shut(db, s.log)
+		// Pebble cannot list its tables while it does not know the file of one. An
+		// empty file is one that cannot be read.
+		name, ok := missingTable(err)
+		name = s.o.FS.PathJoin(dir, name)
+		if _, there := s.o.FS.Stat(name); !ok || there == nil {
+			return nil, err
+		}
+		f, err := s.o.FS.Create(name, vfs.WriteCategoryUnspecified)
+		if err != nil {
+			return nil, err
+		}
+		if err := f.Close(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// missingTable is the name of the table that an error says is not there. Only its
+// text has it.
+func missingTable(err error) (name string, ok bool) {
+	_, text, _ := strings.Cut(err.Error(), ": file ")
+	number, rest, _ := strings.Cut(text, " ")
+	if !errors.Is(err, os.ErrNotExist) || !strings.HasPrefix(rest, "(type sstable) unknown") {
+		return "", false
+	}
+	return number + ".sst", true
+}
+
+// add adds tables that have lost something.
+func (l *loss) add(tables map[uint64][]span) {
+	for number, spans := range tables {
+		if len(spans) > 0 {
+			l.files = append(l.files, fmt.Sprintf("%06d.sst", number))
+		}
+	}
+	slices.Sort(l.files)
+	l.files = slices.Compact(l.files)
 }
 
 // linkReadable makes a second folder of the same files, so that opening it
-// changes nothing in the first. A log is copied as far as it can be read.
-func (s *Store) linkReadable(to string) (cut int, err error) {
+// changes nothing in the first. A log is copied as far as it can be read; a table
+// that cannot be read is left out, and missed when its keys are copied.
+func (s *Store) linkReadable(to string) (lost loss, err error) {
 	fs := s.o.FS
 	if err := makeDir(fs, to); err != nil {
-		return 0, err
+		return lost, err
 	}
 	names, err := fs.List(s.dir)
 	if err != nil {
-		return 0, err
+		return lost, err
 	}
 	slices.Sort(names)
 	for _, name := range names {
 		old, new := fs.PathJoin(s.dir, name), fs.PathJoin(to, name)
 		switch {
-		case name == "LOCK" || name == formatFile || name == damagedFile:
-		case strings.HasSuffix(name, ".log"):
+		case name == "LOCK" || name == formatFile || name == logsFile || name == damagedFile:
+		case isLog(name):
 			end, size, torn := logEnd(fs, old)
 			if torn && end < size {
-				cut++
+				lost.parts++
+				lost.files = append(lost.files, name)
 			}
 			err = copyFile(fs, old, new, end)
 		case strings.HasSuffix(name, ".sst"):
-			if err = fs.Link(old, new); err != nil {
-				err = copyFile(fs, old, new, -1)
+			if fs.Link(old, new) != nil {
+				err = copyTable(fs, old, new)
 			}
 		default:
 			err = copyFile(fs, old, new, -1)
 		}
 		if err != nil {
-			return 0, err
+			return lost, err
 		}
 	}
-	return cut, nil
+	return lost, nil
+}
+
+// copyTable copies a table, unless it cannot be read.
+func copyTable(fs vfs.FS, from, to string) error {
+	f, err := fs.Open(from)
+	if err != nil {
+		return nil //nolint:nilerr // it is missed where its keys are looked for
+	}
+	_, err = io.Copy(io.Discard, f)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return nil //nolint:nilerr // as above
+	}
+	return copyFile(fs, from, to, -1)
 }
 
 // copyFile copies the first n bytes of a file; all below 0.
@@ -246,101 +339,6 @@ func copyFile(fs vfs.FS, from, to string, n int64) error {
 	return errors.Join(err, dst.Sync(), dst.Close())
 }
 
-// copyKeys copies what can be read, and counts the spans that cannot.
-func copyKeys(from, to *pebble.DB) (spans int, err error) {
-	start, limit := []byte{0}, []byte{0xFF}
-	for start != nil {
-		last, fault := copySpan(from, to, start, limit, &err)
-		if err != nil {
-			return spans, err
-		}
-		if !fault {
-			return spans, nil
-		}
-		spans++
-		if last != nil {
-			start = append(last, 0)
-		}
-		start = readableFrom(from, start, limit)
-	}
-	return spans, nil
-}
-
-// copySpan copies keys until one cannot be read, and returns the last one that
-// could be, nil if there was none.
-func copySpan(from, to *pebble.DB, start, limit []byte, err *error) (last []byte, fault bool) {
-	it, e := from.NewIter(&pebble.IterOptions{LowerBound: start, UpperBound: limit})
-	if e != nil {
-		return nil, true
-	}
-	defer it.Close() // its error was asked for
-	for ok := it.First(); ok; ok = it.Next() {
-		value, e := it.ValueAndErr()
-		if e != nil {
-			return last, true
-		}
-		if *err = to.Set(it.Key(), value, pebble.NoSync); *err != nil {
-			return last, false
-		}
-		last = append(last[:0], it.Key()...)
-	}
-	return last, it.Error() != nil
-}
-
-// readableFrom is a key, as small as can be found by halving, from which on
-// reading succeeds; nil if there is none below limit.
-func readableFrom(db *pebble.DB, start, limit []byte) []byte {
-	var low, high [keyBits / 8]byte
-	copy(low[:], start)
-	copy(high[:], limit)
-	var found []byte
-	for range keyBits {
-		middle := half(low, high)
-		if middle == low {
-			break
-		}
-		if readable(db, middle[:], limit) {
-			high = middle
-			found = slices.Clone(middle[:])
-			continue
-		}
-		low = middle
-	}
-	return found
-}
-
-const keyBits = 8 * 64 // of a key that are looked at; a session's name is mostly shorter
-
-// half is the middle between two keys, taken as numbers.
-func half(a, b [keyBits / 8]byte) (m [keyBits / 8]byte) {
-	carry := 0
-	var sum [keyBits/8 + 1]int
-	for i := len(a) - 1; i >= 0; i-- {
-		x := int(a[i]) + int(b[i]) + carry
-		sum[i+1], carry = x&0xFF, x>>8
-	}
-	sum[0] = carry
-	rest := 0
-	for i, x := range sum {
-		x += rest << 8
-		rest = x & 1
-		if i > 0 {
-			m[i-1] = byte(x >> 1)
-		}
-	}
-	return m
-}
-
-func readable(db *pebble.DB, from, limit []byte) bool {
-	it, err := db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: limit})
-	if err != nil {
-		return false
-	}
-	defer it.Close() // its error was asked for
-	it.First()
-	return it.Error() == nil
-}
-
 // tornTail looks for a frame at the end of the last log that was being written
 // when the power failed. Pebble cuts it off: it was never called safe.
 func (s *Store) tornTail() (report func()) {
@@ -348,7 +346,7 @@ func (s *Store) tornTail() (report func()) {
 	slices.Sort(names)
 	last := ""
 	for _, name := range names {
-		if strings.HasSuffix(name, ".log") {
+		if isLog(name) {
 			last = name
 		}
 	}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -88,7 +89,7 @@ func (s *Store) Checkpoint(dir string) error {
 		return fmt.Errorf("copy the store to %s: %w", dir, err)
 	}
 	copied := Store{dir: dir, o: s.o}
-	if err := copied.mark(""); err != nil {
+	if err := errors.Join(enrol(s.o.FS, dir), copied.mark("")); err != nil {
 		return fmt.Errorf("copy the store to %s: %w", dir, err)
 	}
 	return nil

@@ -112,6 +112,8 @@ type Store struct {
 	backlogs    int // sessions with messages on disk
 	quarantined int // files
 
+	damagedFiles map[string]bool // that were met, by path
+
 	ailing atomic.Pointer[error] // why nothing new can be kept
 
 	wake    chan struct{} // one is waiting: the committer has something to do
@@ -124,6 +126,7 @@ type Store struct {
 	handles handles
 	loads   loads
 	bodies  bodyCache
+	rot     rot
 }
 
 // frame is records and who waits for them.

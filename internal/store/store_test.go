@@ -308,8 +308,11 @@ func TestALongQueueDrains(t *testing.T) {
 	}
 	put(record.AppendSessionOpened(nil, "c", record.Opened{Expiry: 9}), nil)
 	const all = 1000
+	sized := func(seq uint64) *message.Message {
+		return &message.Message{Topic: "t", Payload: fmt.Append(nil, "message ", seq)}
+	}
 	for seq := uint64(1); seq <= all; seq++ {
-		m := &message.Message{Topic: "t", Payload: fmt.Append(nil, "message ", seq)}
+		m := sized(seq)
 		put(record.AppendQueued(nil, "c", record.Queued{Seq: seq, QoS: 1, Message: m}), m)
 		if seq%2 == 0 {
 			settle(t, s)
@@ -326,7 +329,7 @@ func TestALongQueueDrains(t *testing.T) {
 		t.Fatal(err)
 	}
 	for seq := uint64(1); seq <= all; seq++ {
-		put(record.AppendSent(nil, "c", seq, uint16(seq), 100), nil)
+		put(record.AppendSent(nil, "c", seq, uint16(seq), sized(seq).Size()), nil)
 		if seq != 5 {
 			put(record.AppendAcked(nil, "c", seq, 0), nil)
 		}
