@@ -61,6 +61,11 @@ const (
 // loop and must not wait.
 type Authorizer = broker.Access
 
+// LastingAuthorizer is an Authorizer whose answers for a connection stay the
+// same as long as Version does: it is asked once for each topic that the
+// connection publishes to, until Version changes.
+type LastingAuthorizer = broker.LastingAccess
+
 // Message is an application message.
 type Message struct {
 	Topic   string

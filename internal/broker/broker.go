@@ -117,20 +117,11 @@ func (a Action) String() string {
 	return "subscribe"
 }
 
-// Access decides what a client may do. It is asked on an event loop: it must
-// not wait.
-type Access interface {
-	// Access returns nil to allow, or why not. topic is a topic name for
-	// Publish, a topic filter for Subscribe.
-	Access(who *Info, a Action, topic string) error
-}
-
 // Options of a broker.
 type Options struct {
 	Node     string
 	Limits   Limits
 	Strategy route.Strategy
-	Access   Access // nil: everything is allowed
 	Log      Log
 	Logger   *slog.Logger
 	Wheel    *wheel.Wheel
@@ -186,7 +177,9 @@ type Info struct {
 // Broker is the meeting point of all clients.
 type Broker struct {
 	o       Options
-	store   Store // the log, if it is one; else nil
+	store   Store         // the log, if it is one; else nil
+	access  Access        // nil: everything is allowed
+	lasting LastingAccess // access, if it is one; else nil
 	limits  atomic.Pointer[Limits]
 	version atomic.Pointer[string]
 	index   *route.Index
@@ -202,6 +195,8 @@ type Broker struct {
 	retainedBytes atomic.Int64
 	reaping       wheel.Entry
 	reapAt        int64 // guarded by retaining
+
+	cutAt atomic.Int64 // when it was last logged that a match was cut short
 
 	groupsMu sync.Mutex // guards groups
 	groups   map[route.Group]*group
@@ -244,10 +239,6 @@ func (b *Broker) Close() {
 	b.stop()
 	b.done.Wait()
 }
-
-// UseAccess sets who is asked what a client may do, before any client connects.
-// With nobody to ask nothing has to be known of who publishes.
-func (b *Broker) UseAccess(a Access) { b.o.Access = a }
 
 // SetLimits replaces the limits; what is over a new one stays.
 func (b *Broker) SetLimits(l Limits) { b.limits.Store(&l) }

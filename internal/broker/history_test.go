@@ -585,7 +585,7 @@ func (h *history) count(held *record.State) error {
 			connected++
 		}
 		wildcards := uint32(0)
-		for _, s := range c.session.Subscriptions() {
+		for s := range c.session.Subscriptions {
 			subscriptions++
 			if f, err := topic.ParseFilter(s.Filter, 0); err == nil && f.Wildcard() {
 				wildcards++

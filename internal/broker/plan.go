@@ -1,7 +1,7 @@
 package broker
 
 import (
-	"hash/maphash"
+	"log/slog"
 	"slices"
 
 	"github.com/fantail-mqtt/fantail/internal/route"
@@ -10,14 +10,12 @@ import (
 )
 
 // plan is where the messages of one topic go, worked out once and kept by a
-// tick until a subscription changes that could match. Not before there are many
-// is it a question whether the next one is worth keeping.
+// tick until a subscription changes that could match.
 type plan struct {
-	topic      string
-	generation uint64
-	targets    []target
-	groups     []*share
-	first      [1]target // of targets, if it is the only one
+	topic   string
+	mark    route.Mark
+	targets []target
+	groups  []*share
 }
 
 // target is one client with all its subscriptions that match, which together
@@ -31,69 +29,57 @@ type target struct {
 	own     *target  // if so: what the client's own messages get, or nil
 }
 
-// plan finds or makes the plan of a topic.
+// plan finds or makes the plan of a topic. It is valid until the next call.
 func (t *Tick) plan(name []byte) *plan {
-	generation := t.b.index.Generation(name)
-	p := t.plans[string(name)]
-	if p != nil && p.generation == generation {
-		return p
+	p := t.last // a client that publishes much does so to the same topic
+	if p == nil || p.topic != string(name) {
+		p = t.plans[string(name)]
 	}
 	if p == nil {
-		if len(t.plans) >= fewPlans && !t.seen(name) {
-			return t.once(name, generation)
-		}
-		if len(t.plans) >= maxPlans || t.planned >= maxPlanned {
-			clear(t.plans)
-			t.planned = 0
-		}
-		p = &plan{topic: string(name)}
-		t.plans[p.topic] = p
-		t.planned += p.cost()
+		p = t.newPlan(name)
+		t.make(p, name)
+	} else if !t.b.index.Holds(&p.mark, name) {
+		t.make(p, name)
 	}
-	t.make(p, generation)
+	t.last = p
 	return p
 }
 
-// once is the plan of a topic that is not kept: it holds until the next plan.
-func (t *Tick) once(name []byte, generation uint64) *plan {
-	p := &t.passing
-	p.topic = string(name)
-	t.match(p, generation)
-	return p
-}
-
-// seen says whether a topic has come before, not long ago. Where there are more
-// topics than plans may be kept, most come once, or once in a while: to keep
-// the plans of those costs more than it saves.
-func (t *Tick) seen(name []byte) bool {
-	if t.recent == nil {
-		t.recent = make([]uint32, 4*maxPlans)
+// newPlan is an empty plan. With as many as may be it forgets all and uses
+// their memory again, one after the other: to look for one that is not needed
+// would cost more than to make it again.
+func (t *Tick) newPlan(name []byte) *plan {
+	if t.planned >= maxPlanned {
+		clear(t.plans)
+		t.allPlans, t.last, t.planned = nil, nil, 0
 	}
-	h := maphash.Bytes(t.b.seed, name)
-	at, tag := &t.recent[h%uint64(len(t.recent))], uint32(h>>32)
-	if *at == tag {
-		return true
+	if len(t.plans) >= maxPlans {
+		clear(t.plans)
 	}
-	*at = tag
-	return false
-}
-
-func (t *Tick) make(p *plan, generation uint64) {
+	if len(t.plans) == len(t.allPlans) {
+		t.allPlans = append(t.allPlans, &plan{})
+		t.planned += t.allPlans[len(t.plans)].cost()
+	}
+	p := t.allPlans[len(t.plans)]
 	t.planned -= p.cost()
-	t.match(p, generation)
+	p.topic = string(name)
 	t.planned += p.cost()
+	t.plans[p.topic] = p
+	return p
 }
 
-// match works a plan out.
-func (t *Tick) match(p *plan, generation uint64) {
+func (t *Tick) make(p *plan, name []byte) {
 	b := t.b
 	var complete bool
+	p.mark = b.index.Mark(name) // before the match
 	t.rows, complete = b.index.Match(p.topic, b.limits.Load().MatchNodes, t.rows[:0])
 	if !complete {
 		t.stats.MatchesCut++
+		b.warnCut(t.now, p.topic)
 	}
-	*p = plan{topic: p.topic, generation: generation}
-	p.targets = p.first[:0]
+	t.planned -= p.cost()
+	clear(p.targets)
+	p.targets = p.targets[:0]
 	shared := len(t.rows)
 	for i := range t.rows {
 		if t.rows[i].Group != 0 {
@@ -114,11 +100,26 @@ func (t *Tick) match(p *plan, generation uint64) {
 		i = n
 	}
 	p.groups = b.shares(t.rows[shared:], p.topic)
+	t.planned += p.cost()
+}
+
+// cutEvery is the time between two warnings that a match was cut short, in
+// milliseconds: whoever can cause one can cause many.
+const cutEvery = 60_000
+
+// warnCut logs that not every subscriber of a topic may have been found.
+func (b *Broker) warnCut(now int64, topic string) {
+	if last := b.cutAt.Load(); last == 0 || now-last >= cutEvery {
+		if b.cutAt.CompareAndSwap(last, now) {
+			b.o.Logger.Warn("too many filters with wildcards could match: some subscribers may not have been found",
+				slog.String("topic", topic), slog.Int("limits.match_nodes", b.limits.Load().MatchNodes))
+		}
+	}
 }
 
 // cost is about how many targets would take as much memory.
 func (p *plan) cost() int {
-	n := 1 + len(p.topic)/64 + len(p.targets)
+	n := 1 + len(p.topic)/64 + cap(p.targets)
 	for _, s := range p.groups {
 		n += 2 * len(s.members)
 	}
@@ -128,20 +129,19 @@ func (p *plan) cost() int {
 // merge makes one target of a client's matching subscriptions.
 func merge(c *Client, rows []route.Row) target {
 	to := target{client: c}
-	var others []route.Row
 	for _, r := range rows {
 		to.qos = max(to.qos, r.QoS)
 		to.retain = to.retain || r.RetainAsPublished
+		to.noLocal = to.noLocal || r.NoLocal
 		if r.ID != 0 {
 			to.ids = append(to.ids, r.ID)
 		}
-		if r.NoLocal {
-			to.noLocal = true
-		} else {
-			others = append(others, r)
-		}
 	}
-	if to.noLocal && len(others) > 0 {
+	if !to.noLocal {
+		return to
+	}
+	others := slices.DeleteFunc(slices.Clone(rows), func(r route.Row) bool { return r.NoLocal })
+	if len(others) > 0 {
 		own := merge(c, others)
 		to.own = &own
 	}
@@ -238,14 +238,18 @@ func (s *share) deliver(t *Tick, from *Client, d *message.Draft) bool {
 
 // offer gives the message to a member, if that is online or away as asked.
 func (t *Tick) offer(m *target, from *Client, d *message.Draft, s *share, away bool) bool {
-	m.client.mu.Lock()
-	online := m.client.link != nil || m.client.insider
-	m.client.mu.Unlock()
-	if online == away {
+	c := m.client
+	r := session.Route{QoS: m.qos, Retain: m.retain && d.Retain, IDs: m.ids, Shared: s.group.filter, Wait: t.parks(c, from, min(d.QoS, m.qos))}
+	if c.insider {
+		return !away && c.busy.inside.deliver(d, &r) == session.Sent
+	}
+	c.mu.Lock()
+	if (c.link == nil) != away {
+		c.mu.Unlock()
 		return false
 	}
-	r := session.Route{QoS: m.qos, Retain: m.retain && d.Retain, IDs: m.ids, Shared: s.group.filter, Wait: t.parks(m.client, from, min(d.QoS, m.qos))}
-	o := t.deliver(m.client, d, &r)
+	t.take(c)
+	o := t.deliverOpened(c, d, &r)
 	return o == session.Sent || o == session.Queued
 }
 

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"errors"
-	"strings"
 
 	"github.com/fantail-mqtt/fantail/internal/session"
 	"github.com/fantail-mqtt/fantail/message"
@@ -27,7 +26,7 @@ func (b *Broker) Publish(t *Tick, c *Client, link Link, p *packet.Publish) error
 		return packet.Refuse(packet.TopicNameInvalid, err.Error())
 	}
 	if p.QoS == 0 {
-		if err := b.allowPublish(link, p.Topic); err != nil {
+		if err := t.mayPublish(link, p.Topic); err != nil {
 			t.stats.Dropped[DropNotAuthorized]++
 			return nil
 		}
@@ -126,7 +125,7 @@ func (t *Tick) moving() (end func()) {
 // hear that a message was not stored: its connection ends, with the message not
 // acknowledged.
 func (b *Broker) refused(t *Tick, c *Client, link Link, d *message.Draft) (packet.Code, error) {
-	if b.allowPublish(link, d.Name) != nil {
+	if t.mayPublish(link, d.Name) != nil {
 		t.stats.Dropped[DropNotAuthorized]++
 		return packet.NotAuthorized, nil
 	}
@@ -164,27 +163,6 @@ func (b *Broker) refuse2(t *Tick, answer *held) {
 		answer.c.session.Refuse(&t.work, answer.ack.ID)
 	}
 	t.shut(answer.c)
-}
-
-func (b *Broker) allowPublish(link Link, name []byte) error {
-	if b.o.Access == nil && name[0] != '$' {
-		return nil
-	}
-	return b.allow(link, string(name))
-}
-
-// AllowWill says whether a client may leave a will on a topic. It is asked when
-// the client connects: later nobody is there to hear the answer.
-func (b *Broker) AllowWill(link Link, topic string) error { return b.allow(link, topic) }
-
-func (b *Broker) allow(link Link, topic string) error {
-	if strings.HasPrefix(topic, "$SYS/") {
-		return packet.Refuse(packet.NotAuthorized, "topics under $SYS are the broker's own")
-	}
-	if b.o.Access == nil {
-		return nil
-	}
-	return b.o.Access.Access(link.Info(), Publish, topic)
 }
 
 // route gives a message to everybody it is for, and returns what the publisher
@@ -257,6 +235,11 @@ func (t *Tick) deliver(c *Client, d *message.Draft, to *session.Route) session.O
 		return c.busy.inside.deliver(d, to)
 	}
 	t.open(c)
+	return t.deliverOpened(c, d, to)
+}
+
+// deliverOpened is deliver for a client that has been opened; it shuts it.
+func (t *Tick) deliverOpened(c *Client, d *message.Draft, to *session.Route) session.Outcome {
 	if c.gone {
 		t.shut(c)
 		return session.DroppedOffline

@@ -298,7 +298,7 @@ func (b *Broker) end(t *Tick, c *Client, left *leaving) {
 }
 
 func (b *Broker) endRecorded(t *Tick, c *Client, left *leaving, durable bool) {
-	for _, sub := range c.session.Subscriptions() {
+	for sub := range c.session.Subscriptions {
 		b.unroute(sub.Filter, c)
 	}
 	for it := range c.session.Unfinished {

@@ -30,7 +30,7 @@ func (c *Client) snapshot() *record.Session {
 		Subscriptions: map[string]record.Subscription{},
 		Received:      map[uint16]bool{},
 	}
-	for _, sub := range c.session.Subscriptions() {
+	for sub := range c.session.Subscriptions {
 		s.Subscriptions[sub.Filter] = record.Subscription{
 			Filter: sub.Filter, QoS: sub.QoS, NoLocal: sub.NoLocal, RetainAsPublished: sub.RetainAsPublished,
 			RetainHandling: sub.RetainHandling, ID: sub.ID,

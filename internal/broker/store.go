@@ -191,7 +191,7 @@ func (b *Broker) restore(r *record.Recovered) absentee {
 	c := &Client{ID: r.Client}
 	b.table.add(c)
 	c.session.Restore(stored(r))
-	for _, sub := range c.session.Subscriptions() {
+	for sub := range c.session.Subscriptions {
 		f, err := topic.ParseFilter(sub.Filter, 0)
 		if err != nil {
 			continue // it was parsed when it came in

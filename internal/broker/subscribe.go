@@ -49,8 +49,8 @@ func (b *Broker) subscribe(t *Tick, c *Client, link Link, s *packet.Subscription
 	if s.NoLocal && f.IsShared() { // [MQTT-3.8.3-4]
 		return 0, nil, packet.Refuse(packet.ProtocolError, "no local on a shared subscription")
 	}
-	if b.o.Access != nil {
-		if err := b.o.Access.Access(link.Info(), Subscribe, s.Filter); err != nil {
+	if b.access != nil {
+		if err := b.access.Access(link.Info(), Subscribe, s.Filter); err != nil {
 			b.refusedFilter(t, c, s.Filter, err.Error())
 			return packet.NotAuthorized, nil, nil
 		}
@@ -66,6 +66,9 @@ func (b *Broker) subscribe(t *Tick, c *Client, link Link, s *packet.Subscription
 	}
 	existed := b.add(t, c, f, session.Subscription{Subscription: *s, ID: id})
 	if f.IsShared() || s.RetainHandling == 2 || s.RetainHandling == 1 && existed { // [MQTT-3.3.1-10]
+		return packet.Code(s.QoS), nil, nil
+	}
+	if !existed && b.retained.Len() == 0 && f.Path[0] != '$' { // $SYS is not among them
 		return packet.Code(s.QoS), nil, nil
 	}
 	return packet.Code(s.QoS), &walk{subscription: s.Filter, filter: f.Path, qos: s.QoS, id: id, cursor: b.retained.Iterate(f.Path)}, nil

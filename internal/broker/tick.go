@@ -30,16 +30,17 @@ type Tick struct {
 	freed   []held // for reuse
 	later   []func(*Tick)
 
-	plans   map[string]*plan
-	passing plan     // of a topic that is not worth keeping
-	recent  []uint32 // which topics came lately; nil: as long as there are few plans
-	rows    []route.Row
-	found   []*message.Message
-	planned int // what plans cost
-	parking parking
-	parked  []parked // by the present message
-	stats   counts
-	rnd     *rand.Rand
+	plans    map[string]*plan
+	allPlans []*plan // first those of plans, then some to be used again
+	last     *plan   // the one used last
+	planned  int     // what plans cost
+	grants   grants
+	rows     []route.Row
+	found    []*message.Message
+	parking  parking
+	parked   []parked // by the present message
+	stats    counts
+	rnd      *rand.Rand
 }
 
 // held is an acknowledgement that waits until its records are safe, or, with
@@ -63,10 +64,9 @@ type parked struct {
 
 const (
 	maxPlans   = 1 << 14
-	fewPlans   = maxPlans / 4 // up to here each is kept
-	maxPlanned = 1 << 17      // targets of all plans: about 8 MiB
-	maxSpared  = 2 << 20      // bytes of buffers that are kept: a fan-out needs as many as it has targets
-	spareSize  = 512 << 10    // a larger buffer is not kept
+	maxPlanned = 1 << 17   // targets of all plans: about 8 MiB
+	maxSpared  = 2 << 20   // bytes of buffers that are kept: a fan-out needs as many as it has targets
+	spareSize  = 512 << 10 // a larger buffer is not kept
 
 	maxUncounted = 64 << 10 // bytes that joined queues, of which other ticks do not know
 )
@@ -128,9 +128,6 @@ func (t *Tick) End() {
 	t.now, t.logged = 0, 0
 	t.draft = message.Draft{}
 	t.connect = Connect{}
-	if t.passing.topic != "" {
-		t.passing = plan{}
-	}
 }
 
 // commit releases what the tick held back, now or when the log says so.

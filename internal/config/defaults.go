@@ -45,7 +45,7 @@ func defaultLimits() Limits {
 		TopicLevels:           128,
 		Subscriptions:         10_000,
 		WildcardSubscriptions: 1_000,
-		MatchNodes:            20_000,
+		MatchNodes:            2_000,
 		RetainedMessages:      1_000_000,
 		RetainedBytes:         1 * GiB,
 	}

@@ -3,7 +3,7 @@ package route
 import "hash/maphash"
 
 const (
-	partBits = 9
+	partBits = 11
 	partSize = 1 << partBits
 	partMost = partSize * 4 / 5 // above it a part splits
 	partFew  = partSize / 4     // below it two halves of a part become one again

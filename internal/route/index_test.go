@@ -370,7 +370,8 @@ func TestReadersBesideAWriter(t *testing.T) {
 					return
 				default:
 				}
-				x.Generation([]byte("a/b"))
+				m := x.Mark([]byte("a/b"))
+				x.Holds(&m, []byte("a/b"))
 				rows, _ = x.Match("a/b", plenty, rows[:0])
 				seen := 0
 				for _, r := range rows {
@@ -412,10 +413,15 @@ func TestReadingDoesNotAllocate(t *testing.T) {
 	}
 	rows := make([]Row, 0, 1000)
 	name := []byte("acme/site/dev/temp")
-	text := string(name)
+	text, mark := string(name), x.Mark(name)
 	for what, f := range map[string]func(){
-		"Match":      func() { rows, _ = x.Match(text, plenty, rows[:0]) },
-		"Generation": func() { x.Generation(name) },
+		"Match": func() { rows, _ = x.Match(text, plenty, rows[:0]) },
+		"Mark":  func() { mark = x.Mark(name) },
+		"Holds": func() { x.Holds(&mark, name) },
+		"Holds after a change": func() {
+			x.changes.changed("zone/+/1")
+			x.Holds(&mark, name)
+		},
 	} {
 		if n := testing.AllocsPerRun(100, f); n != 0 {
 			t.Errorf("%s: %v allocations, want 0", what, n)

@@ -74,7 +74,7 @@ func drawName(t *rapid.T) string {
 func TestIndexAgreesWithTheModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		x, m := NewIndex(), model{}
-		cache := map[string]uint64{} // generation at which a name was matched
+		marks := map[string]*Mark{} // of when a name was matched
 		cached := map[string][]string{}
 		t.Repeat(map[string]func(*rapid.T){
 			"subscribe": func(t *rapid.T) {
@@ -106,16 +106,19 @@ func TestIndexAgreesWithTheModel(t *testing.T) {
 			},
 			"": func(t *rapid.T) {
 				name := drawName(t)
-				generation := x.Generation([]byte(name))
+				mark := x.Mark([]byte(name))
 				rows, complete := x.Match(name, plenty, nil)
 				got, want := describe(x, rows), m.match(name)
 				if !complete || !slices.Equal(got, want) {
 					t.Fatalf("match %q: %v, want %v", name, got, want)
 				}
-				if old, ok := cache[name]; ok && old == generation && !slices.Equal(cached[name], want) {
-					t.Fatalf("the match of %q changed from %v to %v in one generation", name, cached[name], want)
+				if m, ok := marks[name]; ok && x.Holds(m, []byte(name)) {
+					if !slices.Equal(cached[name], want) {
+						t.Fatalf("the match of %q changed from %v to %v and is said to hold", name, cached[name], want)
+					}
+				} else {
+					marks[name], cached[name] = &mark, want
 				}
-				cache[name], cached[name] = generation, want
 				if x.Len() != len(m) {
 					t.Fatalf("%d subscriptions, want %d", x.Len(), len(m))
 				}

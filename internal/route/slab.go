@@ -42,7 +42,7 @@ func (s *slab[T]) give(n uint32) {
 	s.free = append(s.free, n)
 }
 
-const blockPage = 512 // units at most in a page of small blocks
+const blockPage = 4096 // units at most in a page of small blocks
 
 // blocks holds short arrays of T in size classes, four to each doubling, so
 // that a block is at most a quarter larger than asked for. Pages never move

@@ -5,11 +5,12 @@ const (
 	headPage = 1 << headBits
 )
 
-// table is a hash table by linear hashing: it gains a bucket whenever it has
-// as many values as buckets, and never stops to rehash, which with a million
-// filters would hold up every loop for a tenth of a second. Like the numbers
-// of its slab, buckets stay for values to come. The caller compares keys: it
-// walks the values of one hash with first and after.
+// table is a hash table by linear hashing: it gains buckets as it gains values,
+// two for each so that most look-ups for what is not there end at the bucket,
+// and never stops to rehash, which with a million filters would hold up every
+// loop for a tenth of a second. Like the numbers of its slab, buckets stay for
+// values to come. The caller compares keys: it walks the values of one hash with
+// first and after.
 type table[T any] struct {
 	slab[entry[T]]
 	heads   []*[headPage]uint32 // first entry of each bucket's chain
@@ -67,7 +68,7 @@ func (t *table[T]) skip(id, hash uint32) uint32 {
 
 // add makes an entry with a zero value.
 func (t *table[T]) add(hash uint32) uint32 {
-	if t.n == t.buckets {
+	for 2*t.n >= t.buckets {
 		t.split()
 	}
 	t.n++

@@ -66,7 +66,7 @@ func TestTableKeepsItsChainsShort(t *testing.T) {
 		}
 		longest = max(longest, n)
 	}
-	if table.buckets != 50_000 || longest > 12 {
+	if table.buckets < 99_999 || longest > 8 {
 		t.Errorf("%d buckets for 50,000 entries, up to %d in one", table.buckets, longest)
 	}
 }

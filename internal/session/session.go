@@ -22,6 +22,8 @@
 package session
 
 import (
+	"strings"
+
 	"github.com/fantail-mqtt/fantail/message"
 	"github.com/fantail-mqtt/fantail/packet"
 )
@@ -60,6 +62,7 @@ type Session struct {
 	leaves bool // it will end with this connection, but its messages are still in the store
 	shares bool // it has or had a shared subscription
 	lastID uint16
+	count  uint32 // of subs
 
 	out   *outgoing // nil: nothing in flight or queued
 	inbox *incoming // nil: no topic alias, nothing unfinished
@@ -67,6 +70,12 @@ type Session struct {
 	maybe uint64 // up to here an earlier process may have sent QoS 1 messages unnoticed
 
 	subs subscriptions
+}
+
+// Subscription is one of the session's.
+type Subscription struct {
+	packet.Subscription
+	ID uint32 // subscription identifier; 0: none
 }
 
 // outgoing exists while messages are in flight or queued.
@@ -201,3 +210,33 @@ func (s *Session) Unfinished(yield func(Item) bool) {
 		}
 	}
 }
+
+// --- subscriptions ---
+
+// Subscribe adds or replaces a subscription [MQTT-3.8.4-3].
+func (s *Session) Subscribe(sub Subscription) (existed bool) {
+	s.shares = s.shares || strings.HasPrefix(sub.Filter, "$share/") || strings.HasPrefix(sub.Filter, "$queue/")
+	existed = s.subs.put(&sub)
+	if !existed {
+		s.count++
+	}
+	return existed
+}
+
+// Unsubscribe removes a subscription, if it is there [MQTT-3.10.4-1].
+func (s *Session) Unsubscribe(filter string) (existed bool) {
+	existed = s.subs.remove(filter)
+	if existed {
+		s.count--
+	}
+	return existed
+}
+
+// Subscriptions yields the session's, by filter.
+func (s *Session) Subscriptions(yield func(Subscription) bool) { s.subs.all(yield) }
+
+// SubscriptionCount is how many there are.
+func (s *Session) SubscriptionCount() int { return int(s.count) }
+
+// Subscribed says whether the session has a subscription of this filter.
+func (s *Session) Subscribed(filter string) bool { return s.subs.find(filter).found }

@@ -362,7 +362,7 @@ func (s *story) subscriptions(a *args) {
 	case "unsubscribe":
 		s.tell("existed: %v", s.session.Unsubscribe(filter))
 	default:
-		for _, sub := range s.session.Subscriptions() {
+		for sub := range s.session.Subscriptions {
 			s.tell("%s qos=%d id=%d", sub.Filter, sub.QoS, sub.ID)
 		}
 	}

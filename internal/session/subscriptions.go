@@ -3,178 +3,233 @@ package session
 import (
 	"encoding/binary"
 	"slices"
-	"strings"
-
-	"github.com/fantail-mqtt/fantail/packet"
+	"sort"
 )
 
-// Subscription is one of the session's.
-type Subscription struct {
-	packet.Subscription
-	ID uint32 // subscription identifier; 0: none
-}
+// subscriptions are a session's, by filter. A client may have thousands, with
+// filters that begin alike: they lie one behind the other in chunks of bytes, each
+// filter without what it has in common with the one before, so that a
+// subscription takes 10 to 20 bytes here and the garbage collector sees none of
+// them. A change writes one chunk anew.
+type subscriptions [][]byte
 
-// Subscribe adds or replaces a subscription [MQTT-3.8.4-3].
-func (s *Session) Subscribe(sub Subscription) (existed bool) {
-	s.shares = s.shares || strings.HasPrefix(sub.Filter, "$share/") || strings.HasPrefix(sub.Filter, "$queue/")
-	return s.subs.put(sub)
-}
-
-// Unsubscribe removes a subscription, if it is there [MQTT-3.10.4-1].
-func (s *Session) Unsubscribe(filter string) (existed bool) { return s.subs.remove(filter) }
-
-// Subscriptions are the session's, by filter; not to be changed.
-func (s *Session) Subscriptions() []Subscription { return s.subs.list(nil) }
-
-// SubscriptionCount is how many there are.
-func (s *Session) SubscriptionCount() int {
-	if s.subs.many != nil {
-		return len(*s.subs.many)
-	}
-	var room [fewSubscriptions]Subscription
-	return len(s.subs.list(room[:0]))
-}
-
-// Subscribed says whether the session has a subscription of this filter.
-func (s *Session) Subscribed(filter string) bool {
-	var room [fewSubscriptions]Subscription
-	_, ok := place(s.subs.list(room[:0]), filter)
-	return ok
-}
-
-// subscriptions are held by filter. Most sessions have a few, which are packed
-// into one string: with a filter of 20 characters that is 24 bytes in place of
-// 56, and nothing in it for the garbage collector to follow.
-type subscriptions struct {
-	few  string          // packed; empty if there are many
-	many *[]Subscription // nil: few
-}
-
-// Up to so many are packed; many of them, once there are only half as many.
-const fewSubscriptions = 8
-
-// list is all of them: packed ones are appended to room.
-func (l *subscriptions) list(room []Subscription) []Subscription {
-	if l.many != nil {
-		return *l.many
-	}
-	for rest := l.few; rest != ""; {
-		var sub Subscription
-		sub, rest = unpack(rest)
-		room = append(room, sub)
-	}
-	return room
-}
-
-func (l *subscriptions) put(sub Subscription) (existed bool) {
-	if l.many != nil {
-		*l.many, existed = with(*l.many, sub)
-		return existed
-	}
-	var room [fewSubscriptions + 1]Subscription
-	list, existed := with(l.list(room[:0]), sub)
-	l.set(list)
-	return existed
-}
-
-// with is the list with a subscription, which has replaced that of its filter.
-func with(list []Subscription, sub Subscription) (_ []Subscription, existed bool) {
-	i, existed := place(list, sub.Filter)
-	if !existed {
-		return slices.Insert(list, i, sub), false
-	}
-	sub.Filter = list[i].Filter
-	list[i] = sub
-	return list, true
-}
-
-func (l *subscriptions) remove(filter string) (existed bool) {
-	var room [fewSubscriptions]Subscription
-	list := l.list(room[:0])
-	i, existed := place(list, filter)
-	switch {
-	case !existed:
-	case l.many != nil && len(list) > fewSubscriptions/2+1:
-		*l.many = slices.Delete(*l.many, i, i+1)
-	default:
-		l.set(slices.Delete(list, i, i+1))
-	}
-	return existed
-}
-
-// set holds a list, of which it keeps no part.
-func (l *subscriptions) set(list []Subscription) {
-	if len(list) > fewSubscriptions {
-		many := slices.Clone(list) // of which the filters are parts of few
-		for i := range many {
-			many[i].Filter = strings.Clone(many[i].Filter)
-		}
-		*l = subscriptions{many: &many}
-		return
-	}
-	var room [512]byte
-	b := room[:0]
-	for i := range list {
-		b = pack(b, &list[i])
-	}
-	*l = subscriptions{few: string(b)}
-}
-
-func place(list []Subscription, filter string) (int, bool) {
-	return slices.BinarySearchFunc(list, filter, func(sub Subscription, filter string) int {
-		return strings.Compare(sub.Filter, filter)
-	})
-}
-
-// The first byte of a packed subscription: QoS, Retain Handling, and these.
 const (
-	packedNoLocal  = 1 << 4
-	packedRetain   = 1 << 5
-	packedID       = 1 << 6 // an identifier follows
-	packedHandling = 2      // where Retain Handling stands
+	chunkSize = 512 // a longer chunk is divided, unless it is one entry
+
+	withQoS            = 3 // two bits
+	withNoLocal        = 1 << 2
+	withRetain         = 1 << 3
+	withRetainHandling = 4 // how far to shift two bits
+	withID             = 1 << 6
 )
 
-func pack(b []byte, s *Subscription) []byte {
-	flags := s.QoS | s.RetainHandling<<packedHandling
+// entry is a subscription in a chunk: a number of bytes that its filter has in
+// common with the one before (0 for the first of a chunk), the number of those
+// that follow, these, a byte of options, and the subscription identifier if there
+// is one.
+type entry struct {
+	same    int
+	rest    []byte
+	options byte
+	id      uint32
+}
+
+func entryOf(s *Subscription) entry {
+	e := entry{options: s.QoS&withQoS | s.RetainHandling<<withRetainHandling, id: s.ID}
 	if s.NoLocal {
-		flags |= packedNoLocal
+		e.options |= withNoLocal
 	}
 	if s.RetainAsPublished {
-		flags |= packedRetain
+		e.options |= withRetain
 	}
-	if s.ID > 0 {
-		flags |= packedID
+	if s.ID != 0 {
+		e.options |= withID
 	}
-	b = append(b, flags)
-	if s.ID > 0 {
-		b = binary.AppendUvarint(b, uint64(s.ID))
-	}
-	b = binary.AppendUvarint(b, uint64(len(s.Filter)))
-	return append(b, s.Filter...)
+	return e
 }
 
-// unpack takes the first subscription off packed ones. Its filter is a part of
-// them.
-func unpack(p string) (s Subscription, rest string) {
-	flags := p[0]
-	p = p[1:]
-	s.QoS, s.RetainHandling = flags&3, flags>>packedHandling&3
-	s.NoLocal, s.RetainAsPublished = flags&packedNoLocal != 0, flags&packedRetain != 0
-	if flags&packedID != 0 {
-		s.ID, p = number(p)
+// append adds the entry with another beginning: of its filter, the one before has
+// the first same bytes, and what is between them and rest is between.
+func (e *entry) append(dst []byte, same int, between string, rest []byte) []byte {
+	dst = binary.AppendUvarint(dst, uint64(same))
+	dst = binary.AppendUvarint(dst, uint64(len(between)+len(rest)))
+	dst = append(append(dst, between...), rest...)
+	dst = append(dst, e.options)
+	if e.id != 0 {
+		dst = binary.AppendUvarint(dst, uint64(e.id))
 	}
-	size, p := number(p)
-	s.Filter = p[:size]
-	return s, p[size:]
+	return dst
 }
 
-// number takes a number off packed subscriptions.
-func number(p string) (n uint32, rest string) {
-	for shift := 0; ; shift += 7 {
-		b := p[shift/7]
-		n |= uint32(b&0x7f) << shift
-		if b < 0x80 {
-			return n, p[shift/7+1:]
+// entryAt is the entry at a place in a chunk, and the place behind it.
+func entryAt(chunk []byte, at int) (e entry, next int) {
+	number := func() int {
+		v, n := binary.Uvarint(chunk[at:])
+		at += n
+		return int(v)
+	}
+	e.same = number()
+	n := number()
+	e.rest = chunk[at : at+n]
+	e.options = chunk[at+n]
+	at += n + 1
+	if e.options&withID != 0 {
+		e.id = uint32(number())
+	}
+	return e, at
+}
+
+func (e *entry) subscription(filter []byte) Subscription {
+	s := Subscription{ID: e.id}
+	s.Filter = string(filter)
+	s.QoS = e.options & withQoS
+	s.NoLocal = e.options&withNoLocal != 0
+	s.RetainAsPublished = e.options&withRetain != 0
+	s.RetainHandling = e.options >> withRetainHandling & 3
+	return s
+}
+
+// place is where a filter is, or would be.
+type place struct {
+	chunk    int
+	from, to int   // the entry there, which has the filter or a later one
+	there    entry // that entry
+	before   int   // bytes that the filter has in common with the entry before
+	common   int   // and with the one there
+	last     bool  // there is none: all of the chunk are earlier
+	found    bool
+}
+
+func (l subscriptions) find(filter string) (p place) {
+	p.chunk = max(sort.Search(len(l), func(i int) bool {
+		first, _ := entryAt(l[i], 0)
+		return string(first.rest) > filter
+	})-1, 0)
+	if len(l) == 0 {
+		p.last = true
+		return p
+	}
+	chunk := l[p.chunk]
+	for p.to < len(chunk) {
+		p.from = p.to
+		p.there, p.to = entryAt(chunk, p.from)
+		if p.there.same > p.before { // it differs from the filter where the entry before does
+			continue
+		}
+		p.common = p.there.same
+		if p.common < p.before { // it is greater where the entry before had the filter's byte
+			return p
+		}
+		rest, wanted := p.there.rest, filter[p.common:]
+		n := 0
+		for n < len(rest) && n < len(wanted) && rest[n] == wanted[n] {
+			n++
+		}
+		p.common += n
+		if n == len(wanted) || n < len(rest) && rest[n] > wanted[n] {
+			p.found = n == len(rest) && n == len(wanted)
+			return p
+		}
+		p.before = p.common
+	}
+	p.from, p.last = p.to, true
+	return p
+}
+
+// put adds or replaces a subscription.
+func (l *subscriptions) put(s *Subscription) (existed bool) {
+	p, e := l.find(s.Filter), entryOf(s)
+	var buffer [128]byte
+	b := e.append(buffer[:0], p.before, s.Filter[p.before:], nil)
+	if !p.found && !p.last {
+		b = p.there.append(b, p.common, "", p.there.rest[p.common-p.there.same:])
+	}
+	if len(*l) == 0 {
+		*l = append(*l, nil)
+	}
+	l.replace(p.chunk, p.from, p.to, b)
+	return p.found
+}
+
+// remove removes the subscription of a filter.
+func (l *subscriptions) remove(filter string) (existed bool) {
+	p := l.find(filter)
+	if !p.found {
+		return false
+	}
+	chunk := (*l)[p.chunk]
+	if p.to == len(chunk) {
+		l.replace(p.chunk, p.from, p.to, nil)
+		return true
+	}
+	later, to := entryAt(chunk, p.to)
+	same := min(p.there.same, later.same)
+	var buffer [128]byte
+	b := later.append(buffer[:0], same, filter[same:later.same], later.rest)
+	l.replace(p.chunk, p.from, to, b)
+	return true
+}
+
+// replace puts b in the place of a part of a chunk.
+func (l *subscriptions) replace(i, from, to int, b []byte) {
+	old := (*l)[i]
+	size := len(old) - (to - from) + len(b)
+	if size == 0 {
+		*l = slices.Delete(*l, i, i+1)
+		return
+	}
+	if size <= cap(old) && size >= cap(old)/2 {
+		(*l)[i] = slices.Replace(old, from, to, b...)
+	} else {
+		c := append(make([]byte, 0, room(size)), old[:from]...)
+		(*l)[i] = append(append(c, b...), old[to:]...)
+	}
+	switch {
+	case size <= chunkSize:
+	case to == len(old): // what comes in order fills its chunks
+		l.divide(i, from)
+	default:
+		l.divide(i, chunkSize/2)
+	}
+}
+
+// room is what a chunk of a size gets: one that grows is not copied each time, and
+// most sessions have one subscription and stay with it.
+func room(size int) int {
+	if size < chunkSize/8 {
+		return size
+	}
+	return max(size, min(size+size/2, chunkSize))
+}
+
+// divide makes two chunks of one, at the first entry from a place on.
+func (l *subscriptions) divide(i, from int) {
+	chunk, filter := (*l)[i], ""
+	for at := 0; at < len(chunk); {
+		e, next := entryAt(chunk, at)
+		filter = filter[:e.same] + string(e.rest)
+		if at > 0 && at >= from {
+			second := e.append(nil, 0, filter, nil)
+			second = append(second, chunk[next:]...)
+			(*l)[i] = slices.Clone(chunk[:at])
+			*l = slices.Insert(*l, i+1, second)
+			return
+		}
+		at = next
+	}
+}
+
+// all yields every subscription.
+func (l subscriptions) all(yield func(Subscription) bool) {
+	var filter []byte
+	for _, chunk := range l {
+		for at := 0; at < len(chunk); {
+			var e entry
+			e, at = entryAt(chunk, at)
+			filter = append(filter[:e.same], e.rest...)
+			if !yield(e.subscription(filter)) {
+				return
+			}
 		}
 	}
 }

@@ -1,0 +1,90 @@
+package broker
+
+import (
+	"bytes"
+	"strings"
+
+	"github.com/fantail-mqtt/fantail/packet"
+)
+
+// Access decides what a client may do. It is asked on an event loop: it must
+// not wait.
+type Access interface {
+	// Access returns nil to allow, or why not. topic is a topic name for
+	// Publish, a topic filter for Subscribe.
+	Access(who *Info, a Action, topic string) error
+}
+
+// LastingAccess is an Access whose answers for a connection stay the same as
+// long as Version does. So it is asked once for the topics that the connection
+// publishes to, not for each message.
+type LastingAccess interface {
+	Access
+	Version() uint64
+}
+
+// UseAccess sets who decides what clients may do; nil allows everything. It is
+// called before the first client connects.
+func (b *Broker) UseAccess(a Access) {
+	b.access = a
+	b.lasting, _ = a.(LastingAccess)
+}
+
+// grants are answers of a LastingAccess that a tick remembers. A connection has
+// an Info of its own, which no other gets while it is remembered here: whoever
+// connects again is asked for again.
+type grants struct {
+	version uint64
+	known   map[grant]error
+}
+
+type grant struct {
+	who   *Info
+	topic string
+}
+
+const (
+	maxGrants     = 1 << 12
+	maxGrantTopic = 256 // bytes of a topic that is remembered
+)
+
+// mayPublish says whether a client may publish to a topic.
+func (t *Tick) mayPublish(link Link, name []byte) error {
+	b := t.b
+	if b.access == nil && name[0] != '$' {
+		return nil
+	}
+	if b.lasting == nil || len(name) > maxGrantTopic || bytes.HasPrefix(name, []byte("$SYS/")) {
+		return b.allow(link, string(name))
+	}
+	who := link.Info()
+	g, version := &t.grants, b.lasting.Version() // before the answer
+	if g.version != version || len(g.known) >= maxGrants {
+		clear(g.known)
+		g.version = version
+	}
+	if err, ok := g.known[grant{who, string(name)}]; ok {
+		return err
+	}
+	topic := string(name)
+	err := b.allow(link, topic)
+	if g.known == nil {
+		g.known = map[grant]error{}
+	}
+	g.known[grant{who, topic}] = err
+	return err
+}
+
+// AllowWill says whether a client may leave a will on a topic. It is asked when
+// the client connects: later nobody is there to hear the answer.
+func (b *Broker) AllowWill(link Link, topic string) error { return b.allow(link, topic) }
+
+func (b *Broker) allow(link Link, topic string) error {
+	if strings.HasPrefix(topic, "$SYS/") {
+		return packet.Refuse(packet.NotAuthorized, "topics under $SYS are the broker's own")
+	}
+	if b.access == nil {
+		return nil
+	}
+	return b.access.Access(link.Info(), Publish, topic)
+}
