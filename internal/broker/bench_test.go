@@ -25,6 +25,10 @@ func (n *nowhere) Kick([]byte, *packet.Refusal) {}
 func (n *nowhere) Again()                       {}
 func (n *nowhere) Info() *Info                  { return &n.info }
 
+func (*nowhere) Join(*Client) {}
+
+func (n *nowhere) Version() packet.Version { return n.info.Version }
+
 // scene is a broker with a publisher, one subscriber to all that it publishes,
 // and the filters of others.
 type scene struct {

@@ -13,19 +13,19 @@ import (
 // has left behind would stay. A rest collects it once things have become calm,
 // and gives the memory back to the system.
 //
-// It is told by the collector's own cycles that something goes on, each of which
-// leads to one more at most, so it costs no timer while nothing does, and no more
-// than twice the collections in the worst case.
+// It is told by the collector's own cycles that something goes on, and then looks
+// again and again, at longer and longer intervals while nothing does, until it
+// stops looking. So it costs no timer once things are calm.
 type rest struct {
 	cycles chan struct{} // the collector has run
-	calm   time.Duration // without much garbage before it is time
+	calm   time.Duration // the shortest interval
 	before uint64        // bytes allocated until the last rest
 }
 
 const (
 	restCalm  = 250 * time.Millisecond
-	restLooks = 20       // at what is allocated, behind a cycle; then the next one is waited for
-	restQuiet = 64 << 10 // bytes allocated between two looks that are little
+	restLast  = 64       // the longest interval, in terms of the shortest
+	restQuiet = 64 << 10 // bytes allocated in the shortest interval that are little
 	restWorth = 1 << 20  // bytes allocated that are worth a collection, if they are an eighth of what is in use, too
 )
 
@@ -39,10 +39,7 @@ func restful(ctx context.Context, calm time.Duration) {
 			return
 		case <-r.cycles:
 		}
-		if r.wait(ctx) && r.worthwhile() {
-			debug.FreeOSMemory()
-			r.before = allocated()
-		}
+		r.watch(ctx)
 	}
 }
 
@@ -61,39 +58,50 @@ func (r *rest) listen(ctx context.Context) {
 	})
 }
 
-// wait waits until little is allocated; false if that takes too long.
-func (r *rest) wait(ctx context.Context) bool {
-	look := time.NewTicker(r.calm)
+// watch rests whenever little is allocated, until that has been so for long.
+func (r *rest) watch(ctx context.Context) {
+	look := time.NewTimer(r.calm)
 	defer look.Stop()
 	before := allocated()
-	for range restLooks {
+	for times := uint64(1); times <= restLast; {
 		select {
 		case <-ctx.Done():
-			return false
+			return
 		case <-look.C:
 		}
 		now := allocated()
-		if now-before < restQuiet {
-			return true
+		if now-before >= restQuiet*times {
+			times = 1
+		} else {
+			r.rest()
+			times *= 2
 		}
-		before = now
+		before = allocated()
+		look.Reset(r.calm * time.Duration(times))
 	}
-	return false
+}
+
+// rest collects, if it is worthwhile.
+func (r *rest) rest() {
+	if r.worthwhile() {
+		debug.FreeOSMemory()
+		r.before = allocated()
+	}
 }
 
 // allocated is how many bytes were ever allocated.
-func allocated() uint64 { return reading("/gc/heap/allocs:bytes")[0] }
+func allocated() uint64 { return runtimeFigures("/gc/heap/allocs:bytes")[0] }
 
 // worthwhile says whether so much was allocated since the last rest that some of
 // it may be garbage by now. The collector's own cycles come every two minutes
 // even if nothing was.
 func (r *rest) worthwhile() bool {
 	fresh := allocated() - r.before
-	return fresh >= restWorth && fresh >= reading("/gc/heap/live:bytes")[0]/8
+	return fresh >= restWorth && fresh >= runtimeFigures("/gc/heap/live:bytes")[0]/8
 }
 
-// reading reads figures of the runtime.
-func reading(names ...string) []uint64 {
+// runtimeFigures reads figures of the runtime.
+func runtimeFigures(names ...string) []uint64 {
 	samples := make([]metrics.Sample, len(names))
 	for i, name := range names {
 		samples[i].Name = name

@@ -42,7 +42,7 @@ func burst(collected chan struct{}) {
 func TestFiguresOfTheRuntime(t *testing.T) {
 	names := []string{"/gc/heap/allocs:bytes", "/gc/heap/live:bytes"}
 	runtime.GC()
-	for i, n := range reading(names...) {
+	for i, n := range runtimeFigures(names...) {
 		if n == 0 {
 			t.Errorf("%s is 0: is it still called so?", names[i])
 		}

@@ -43,18 +43,19 @@ type Limits struct {
 
 // Terms are what a connection agreed on.
 type Terms struct {
-	Version        packet.Version
 	Expiry         uint32 // seconds that the session outlives the connection; Never: without end
-	ReceiveMaximum uint16 // the client's; 0: 65,535
 	MaximumPacket  uint32 // the client's; 0: without limit
+	ReceiveMaximum uint16 // the client's; 0: 65,535
 	AliasMaximum   uint16 // the client's
-	WithoutProblem bool   // Request Problem Information was 0
+	Version        packet.Version
+	WithoutProblem bool // Request Problem Information was 0
 }
 
 // Never is the session expiry interval without end (5.0, section 3.1.2.11.2).
 const Never = 0xFFFF_FFFF
 
-// Session is the state of one client. The zero value is a new session.
+// Session is the state of one client. The zero value is a new session. There may
+// be a million that are idle, so the order of the fields leaves no gaps.
 type Session struct {
 	Terms
 	online bool
