@@ -16,10 +16,6 @@ import (
 // nowhere is a connection whose client reads all and keeps nothing.
 type nowhere struct{ info Info }
 
-func (*nowhere) Join(*Client) {}
-
-func (*nowhere) Version() packet.Version { return packet.V5 }
-
 func (n *nowhere) Write([]byte) bool            { return true }
 func (n *nowhere) Kick([]byte, *packet.Refusal) {}
 func (n *nowhere) Again()                       {}
