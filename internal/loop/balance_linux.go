@@ -9,7 +9,7 @@ import (
 // How many loops work is decided by load. A message that finds its loop asleep
 // costs a wake-up, so at a low rate two loops cost more than one: connections
 // begin on the first loop. When that is nearly saturated it sheds half of them
-// to the next one; when all together would fit one loop fewer, and have for a
+// to the next one, on trial; when all together would fit one loop fewer, and have for a
 // while, the last loop gives its own back.
 const (
 	window    = 100 * time.Millisecond
@@ -41,14 +41,19 @@ func (l *eloop) measure(from, to time.Time) {
 // balance puts a further loop to work or lets the last one rest. It runs on l.
 func (g *Epoll) balance(l *eloop, now time.Time) {
 	active := g.active.Load()
+	if g.failed(now) && g.active.CompareAndSwap(active, active-1) {
+		g.rest(active - 1)
+		return
+	}
 	if l.share.Load() >= saturated {
 		g.calm.Store(0)
-		if int(active) < len(g.loops) && g.active.CompareAndSwap(active, active+1) {
+		if int(active) < len(g.loops) && g.wanted(now) && g.active.CompareAndSwap(active, active+1) {
 			l.shed(g.loops[active], 2)
 		}
 		return
 	}
 	if active == 1 {
+		g.relaxed()
 		return
 	}
 	if g.busy(now) > spare {
@@ -63,9 +68,15 @@ func (g *Epoll) balance(l *eloop, now time.Time) {
 	if now.Sub(time.Unix(0, since)) < calmFor || !g.active.CompareAndSwap(active, active-1) {
 		return
 	}
+	g.ended()
+	g.rest(active - 1)
+}
+
+// rest has the loop that is not active any more give its connections back.
+func (g *Epoll) rest(last int32) {
 	g.calm.Store(0)
-	last := g.loops[active-1]
-	last.post(func() { last.shed(g.loops[0], 1) })
+	l := g.loops[last]
+	l.post(func() { l.shed(g.loops[0], 1) })
 }
 
 // busy is the sum of what the loops are busy, in per cent of one.

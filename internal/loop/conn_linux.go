@@ -156,6 +156,9 @@ func (c *econn) read() {
 	if errno == unix.EAGAIN || errno == unix.EINTR {
 		return
 	}
+	if n > 0 {
+		c.loop.Load().moved.Add(uint64(n))
+	}
 	c.mu.Lock()
 	finishing := c.finishing()
 	c.mu.Unlock()

@@ -34,6 +34,7 @@ type Epoll struct {
 	next     atomic.Uint32
 	active   atomic.Int32 // loops in use: the first ones
 	calm     atomic.Int64 // since when one loop fewer would do, unix nanoseconds; 0: it would not
+	trial    trial
 	wheel    *wheel.Wheel
 	portable *Portable
 	onError  func(error)
@@ -47,6 +48,7 @@ func NewEpoll(o Options, w *wheel.Wheel) (*Epoll, error) {
 		n = runtime.NumCPU()
 	}
 	g := &Epoll{wheel: w, portable: NewPortable(o), onError: o.OnError}
+	g.trial.spent = processTime
 	g.active.Store(1)
 	for range n {
 		l, err := newLoop(g, o.Local())
@@ -141,6 +143,8 @@ type eloop struct {
 
 	share atomic.Int32 // of its last window that the loop was busy, per cent
 	until atomic.Int64 // the end of that window, unix nanoseconds
+
+	moved atomic.Uint64 // bytes read so far
 
 	mu     sync.Mutex     // guards the rest
 	socks  []*econn       // the connections, by descriptor
