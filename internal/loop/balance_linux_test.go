@@ -129,19 +129,17 @@ func TestPostsFollowAConnection(t *testing.T) {
 
 // load is what a group has to do, told window by window on its first loop.
 type load struct {
-	g     *Epoll
-	now   time.Time
-	spent time.Duration
+	g   *Epoll
+	now time.Time
 }
 
 // windows passes some windows in which the first loop is busy for a share, and
-// in each of which so much is read and spent.
-func (l *load) windows(n int, share time.Duration, bytes uint64, spent time.Duration) {
+// in each of which so much is read.
+func (l *load) windows(n int, share time.Duration, bytes uint64) {
 	first := l.g.loops[0]
 	for range n {
 		first.begun, first.spent = l.now, window*share/100
 		l.now = l.now.Add(window)
-		l.spent += spent
 		first.moved.Add(bytes)
 		first.measure(l.now, l.now)
 	}
@@ -159,7 +157,6 @@ func withLoad(t *testing.T, f func(l *load)) {
 	t.Helper()
 	g, _ := epoll(t, 2)
 	l := &load{g: g, now: time.Now()}
-	g.trial.spent = func() time.Duration { return l.spent }
 	ran := make(chan struct{})
 	g.loops[0].post(func() {
 		defer close(ran)
@@ -171,52 +168,51 @@ func withLoad(t *testing.T, f func(l *load)) {
 // One loop serves until it is saturated, and again once the load has gone.
 func TestLoopsFollowTheLoad(t *testing.T) {
 	withLoad(t, func(l *load) {
-		l.windows(10, 50, 1000, window/2)
+		l.windows(10, 50, 1000)
 		l.active(t, 1, "at half load")
-		l.windows(2, 90, 1000, window)
+		l.windows(2, 90, 1000)
 		l.active(t, 1, "at 90 per cent for a moment")
-		l.windows(1, 90, 1000, window)
+		l.windows(1, 90, 1000)
 		l.active(t, 2, "at 90 per cent")
-		l.windows(4, 60, 1500, window)
+		l.windows(4, 60, 1500)
 		l.active(t, 2, "when that has brought something")
-		l.windows(int(calmFor/window)-2, 10, 100, 0)
+		l.windows(int(calmFor/window)-2, 10, 100)
 		l.active(t, 2, "when the load has just gone")
-		l.windows(5, 10, 100, 0)
+		l.windows(5, 10, 100)
 		l.active(t, 1, "without load")
 	})
 }
 
-// A second loop that costs more and brings nothing rests again, and is tried again
-// later.
+// A second loop that brings nothing rests again, and is tried again later.
 func TestALoopThatBringsNothingRests(t *testing.T) {
 	withLoad(t, func(l *load) {
-		l.windows(3, 90, 1000, window)
+		l.windows(3, 90, 1000)
 		l.active(t, 2, "at 90 per cent")
-		l.windows(2, 90, 1050, 2*window)
+		l.windows(2, 90, 1050)
 		l.active(t, 2, "before it is measured")
-		l.windows(1, 90, 1050, 2*window)
-		l.active(t, 1, "at twice the cost")
-		l.windows(int(rests/window), 90, 1000, window)
+		l.windows(1, 90, 1050)
+		l.active(t, 1, "when it has brought little")
+		l.windows(int(rests/window), 90, 1000)
 		l.active(t, 1, "until it has rested")
-		l.windows(3, 90, 1000, window)
+		l.windows(3, 90, 1000)
 		l.active(t, 2, "when it has rested")
-		l.windows(4, 90, 1000, window)
-		l.active(t, 2, "at the same cost")
+		l.windows(4, 90, 1200)
+		l.active(t, 2, "when it brings more")
 	})
 }
 
 // The load goes while a loop is on trial: nothing is left of that.
 func TestATrialEndsWithItsLoad(t *testing.T) {
 	withLoad(t, func(l *load) {
-		l.windows(3, 90, 1000, window)
+		l.windows(3, 90, 1000)
 		l.active(t, 2, "at 90 per cent")
 		l.now = l.now.Add(calmFor)
 		l.g.loops[0].share.Store(0)
 		l.g.calm.Store(l.now.Add(-2 * calmFor).UnixNano())
 		l.g.trial.begun = l.now.Add(window) // not measured yet
-		l.windows(1, 0, 0, 0)
+		l.windows(1, 0, 0)
 		l.active(t, 1, "without load")
-		l.windows(10, 0, 0, window)
+		l.windows(10, 0, 0)
 		l.active(t, 1, "afterwards")
 	})
 }

@@ -48,7 +48,6 @@ func NewEpoll(o Options, w *wheel.Wheel) (*Epoll, error) {
 		n = runtime.NumCPU()
 	}
 	g := &Epoll{wheel: w, portable: NewPortable(o), onError: o.OnError}
-	g.trial.spent = processTime
 	g.active.Store(1)
 	for range n {
 		l, err := newLoop(g, o.Local())
