@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -32,7 +31,12 @@ const (
 // restful lets the process rest until ctx ends.
 func restful(ctx context.Context, calm time.Duration) {
 	r := &rest{cycles: make(chan struct{}, 1), calm: calm}
-	r.listen(ctx)
+	onCycle(ctx, func() {
+		select {
+		case r.cycles <- struct{}{}:
+		default:
+		}
+	})
 	for {
 		select {
 		case <-ctx.Done():
@@ -41,21 +45,6 @@ func restful(ctx context.Context, calm time.Duration) {
 		}
 		r.watch(ctx)
 	}
-}
-
-// listen makes each cycle of the collector be heard.
-func (r *rest) listen(ctx context.Context) {
-	type sentinel struct{ r *rest } // holds a pointer: else it would share its memory with others
-	runtime.SetFinalizer(&sentinel{r}, func(*sentinel) {
-		if ctx.Err() != nil {
-			return
-		}
-		select {
-		case r.cycles <- struct{}{}:
-		default:
-		}
-		r.listen(ctx)
-	})
 }
 
 // watch rests whenever little is allocated, until that has been so for long.

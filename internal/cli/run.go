@@ -39,6 +39,7 @@ func (r *running) Run(ctx context.Context, ready func(addresses []string)) error
 	resting, stop := context.WithCancel(ctx)
 	var done sync.WaitGroup
 	done.Go(func() { restful(resting, restCalm) })
+	paced(resting)
 	defer done.Wait()
 	defer stop()
 	ended := make(chan error, 1)
