@@ -144,3 +144,28 @@ func TestTheListOfLogsIsUpToDate(t *testing.T) {
 		t.Error("a copy without its log was opened")
 	}
 }
+
+// While a store is opened what its log held may be in tables, and the log be gone,
+// before there is a new one.
+func TestAStoreWithoutALog(t *testing.T) {
+	fs := vfs.NewMem()
+	s := open(t, fs)
+	m := &message.Message{Topic: "kept", Payload: []byte("in a table")}
+	s.Append(record.AppendRetained(nil, m), nil)
+	settle(t, s)
+	if err := s.handles.db.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	closeStore(t, s)
+	for _, log := range logsOf(t, fs, "data/store") {
+		if err := fs.Remove("data/store/" + log); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(t, fs, "data/store/fantail.logs", "end\n")
+	want := newState()
+	want.Retained[m.Topic] = m
+	s = open(t, fs)
+	sameState(t, "without a log", want, s)
+	closeStore(t, s)
+}
