@@ -41,14 +41,19 @@ func (l *eloop) measure(from, to time.Time) {
 // balance puts a further loop to work or lets the last one rest. It runs on l.
 func (g *Epoll) balance(l *eloop, now time.Time) {
 	active := g.active.Load()
-	if g.failed(now) && g.active.CompareAndSwap(active, active-1) {
+	if active > 1 && g.failed(now) && g.active.CompareAndSwap(active, active-1) {
 		g.rest(active - 1)
 		return
 	}
 	if l.share.Load() >= saturated {
 		g.calm.Store(0)
-		if int(active) < len(g.loops) && g.wanted(now) && g.active.CompareAndSwap(active, active+1) {
+		if int(active) == len(g.loops) || !g.wanted(now) {
+			return
+		}
+		if g.active.CompareAndSwap(active, active+1) {
 			l.shed(g.loops[active], 2)
+		} else {
+			g.ended() // another loop was quicker
 		}
 		return
 	}

@@ -201,6 +201,16 @@ func TestALoopThatBringsNothingRests(t *testing.T) {
 	})
 }
 
+// A trial whose loop was not put to work after all ends without a trace: one loop
+// always works.
+func TestOneLoopAlwaysWorks(t *testing.T) {
+	withLoad(t, func(l *load) {
+		l.g.trial.begun, l.g.trial.before = l.now, 1e9
+		l.windows(10, 50, 10)
+		l.active(t, 1, "after a trial of nothing")
+	})
+}
+
 // The load goes while a loop is on trial: nothing is left of that.
 func TestATrialEndsWithItsLoad(t *testing.T) {
 	withLoad(t, func(l *load) {
