@@ -20,12 +20,13 @@ const (
 	readSize  = 64 << 10
 	maxEvents = 256
 
-	// A loop that had events within busyFor waits in the kernel in slices of
-	// sliceMillis without giving up its processor, so that the runtime does
-	// not hand processors around on every message. Idle, it blocks the
-	// ordinary way.
-	busyFor     = 20 * time.Millisecond
-	sliceMillis = 1
+	// A loop that had events waits for more in the kernel without giving up its
+	// processor, so that the runtime does not hand processors around on every
+	// message; a signal of the runtime's ends that wait. After busyFor without
+	// events it blocks the ordinary way. A shorter time would cost: where it is
+	// the machine's next timer, each wait sets that anew, which a virtual machine
+	// pays for with an exit.
+	busyFor = 20 * time.Millisecond
 )
 
 // Epoll is a group of event loops over epoll.
@@ -284,10 +285,7 @@ func (l *eloop) run() {
 // wait returns how many descriptors are ready, possibly none.
 func (l *eloop) wait(events []unix.EpollEvent, busy bool) int {
 	if busy {
-		if n := l.rawWait(events, 0); n != 0 {
-			return n
-		}
-		return l.rawWait(events, sliceMillis)
+		return l.rawWait(events, int(busyFor/time.Millisecond))
 	}
 	n, err := unix.EpollWait(l.ep, events, -1)
 	if err != nil {
