@@ -74,6 +74,7 @@ func (b *Broker) openControl() (err error) {
 func (b *Broker) newGroup() (loop.Group, error) {
 	o := loop.Options{
 		Loops:   b.config.Loop.Loops,
+		Tick:    b.config.Loop.Tick,
 		Local:   func() loop.Local { return b.broker.NewTick() },
 		OnError: func(err error) { b.logger.Error("cannot accept", slog.Any("err", err)) },
 	}

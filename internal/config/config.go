@@ -116,6 +116,9 @@ type Loop struct {
 	Transport string `yaml:"transport"`
 	// Loops is the number of event loops. 0: by the number of cores.
 	Loops int `yaml:"loops"`
+	// Tick is the least time between two rounds of an event loop's work, up to
+	// 10ms. 0: none.
+	Tick time.Duration `yaml:"tick"`
 }
 
 // What Durability may be.

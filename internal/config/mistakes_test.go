@@ -202,6 +202,7 @@ func TestValidateNamesEveryMistakeByKey(t *testing.T) {
 		"log format":                 {func(c *Config) { c.Log.Format = "xml" }, []string{`log.format: "xml" is unknown: it is one of text, json`}},
 		"transport":                  {func(c *Config) { c.Loop.Transport = "uring" }, []string{`loop.transport: "uring" is unknown: it is one of auto, epoll, portable`}},
 		"loops":                      {func(c *Config) { c.Loop.Loops = 257 }, []string{"loop.loops: 257 is above 256"}},
+		"tick":                       {func(c *Config) { c.Loop.Tick = time.Second }, []string{"loop.tick: 1s is above 10ms"}},
 		"long node":                  {func(c *Config) { c.Node = strings.Repeat("n", 129) }, []string{"node: the name has 129 bytes, which is above 128"}},
 		"long server reference":      {func(c *Config) { c.ServerReference = strings.Repeat("s", 65536) }, []string{"server_reference: the text has 65536 bytes, which is above 65535"}},
 		"response information":       {func(c *Config) { c.ResponseInformation = "a\x00" }, []string{`response_information: "a\x00" is not UTF-8 text without a zero`}},

@@ -34,6 +34,7 @@ func (c Config) mistakes() []Mistake {
 	}
 	k.oneOf("loop.transport", c.Loop.Transport, TransportAuto, TransportEpoll, TransportPortable)
 	between(&k, "loop.loops", c.Loop.Loops, 0, 256)
+	between(&k, "loop.tick", c.Loop.Tick, 0, 10*time.Millisecond)
 	k.mqttString("server_reference", c.ServerReference)
 	k.mqttString("response_information", c.ResponseInformation)
 	return k.mistakes

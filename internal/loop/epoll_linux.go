@@ -32,6 +32,7 @@ const (
 // Epoll is a group of event loops over epoll.
 type Epoll struct {
 	loops    []*eloop
+	tick     time.Duration
 	next     atomic.Uint32
 	active   atomic.Int32 // loops in use: the first ones
 	calm     atomic.Int64 // since when one loop fewer would do, unix nanoseconds; 0: it would not
@@ -48,7 +49,7 @@ func NewEpoll(o Options, w *wheel.Wheel) (*Epoll, error) {
 	if n == 0 {
 		n = runtime.NumCPU()
 	}
-	g := &Epoll{wheel: w, portable: NewPortable(o), onError: o.OnError}
+	g := &Epoll{tick: o.Tick, wheel: w, portable: NewPortable(o), onError: o.OnError}
 	g.active.Store(1)
 	for range n {
 		l, err := newLoop(g, o.Local())
@@ -277,9 +278,22 @@ func (l *eloop) run() {
 		l.local.End()
 		busy = time.Now()
 		l.measure(now, busy)
+		if l.group.tick > 0 {
+			busy = pauseUntil(now.Add(l.group.tick), busy)
+		}
 		now = busy
 	}
 	l.end()
+}
+
+// pauseUntil sleeps, without telling the Go scheduler, and returns the time.
+func pauseUntil(end, now time.Time) time.Time {
+	for now.Before(end) { // a signal cuts a sleep short
+		left := unix.NsecToTimespec(int64(end.Sub(now)))
+		_, _, _ = syscall.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&left)), 0, 0)
+		now = time.Now()
+	}
+	return now
 }
 
 // wait returns how many descriptors are ready, possibly none.

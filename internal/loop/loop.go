@@ -74,7 +74,11 @@ type Group interface {
 
 // Options of a group.
 type Options struct {
-	Loops   int // 0: one for each processor
+	Loops int // 0: one for each processor
+	// Tick is the least time from the beginning of a loop's tick to that of the
+	// next: what comes meanwhile is taken in together. 0: none. The portable
+	// transport has no ticks.
+	Tick    time.Duration
 	Local   func() Local
 	OnError func(err error) // an accept failed; may be nil
 }

@@ -13,7 +13,7 @@ func (s *Session) Puback(w *Work, a *packet.Ack) error {
 	if i < 0 {
 		return nil // of an earlier connection; nothing waits for it
 	}
-	if it := &s.out.window[i]; it.due && !it.tried {
+	if it := &s.out.window.all()[i]; it.due && !it.tried {
 		return nil // it was not sent yet, so this is about an older message of the identifier
 	} else if it.QoS == 2 {
 		return packet.Refuse(packet.ProtocolError, "PUBACK for a QoS 2 message")
@@ -31,7 +31,7 @@ func (s *Session) Pubrec(w *Work, a *packet.Ack) error {
 		}
 		return nil
 	}
-	it := &s.out.window[i]
+	it := &s.out.window.all()[i]
 	if it.due && !it.tried {
 		return nil // as in Puback
 	}
@@ -65,7 +65,7 @@ func (s *Session) Pubcomp(w *Work, a *packet.Ack) error {
 	if i < 0 {
 		return nil
 	}
-	if !s.out.window[i].Released {
+	if !s.out.window.all()[i].Released {
 		return packet.Refuse(packet.ProtocolError, "PUBCOMP before PUBREC")
 	}
 	s.finish(w, i)
@@ -76,12 +76,12 @@ func (s *Session) lookup(id uint16) int {
 	if s.out == nil {
 		return -1
 	}
-	return s.inFlight(id)
+	return s.out.find(id)
 }
 
 // finish ends the i-th message of the window and fills the room it leaves.
 func (s *Session) finish(w *Work, i int) {
-	s.change(w, Change{Kind: Finish, Item: Item{Seq: s.out.window[i].Seq}})
+	s.change(w, Change{Kind: Finish, Item: Item{Seq: s.out.window.all()[i].Seq}})
 	s.out.remove(i)
 	s.Drain(w)
 }

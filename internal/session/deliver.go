@@ -44,7 +44,7 @@ func (s *Session) Deliver(w *Work, d *message.Draft, to *Route) Outcome {
 	}
 	o := s.outgoing()
 	waits := to.Wait || qos == 2 && s.stores(w)
-	if s.online && o.queued()+o.stored == 0 && s.room(w, waits) {
+	if s.online && o.queue.len()+o.stored == 0 && s.room(w, waits) {
 		if waits {
 			return s.park(w, d, to, qos)
 		}
@@ -56,8 +56,8 @@ func (s *Session) Deliver(w *Work, d *message.Draft, to *Route) Outcome {
 	it := Item{Message: d.Keep(), IDs: to.IDs, Shared: to.Shared, QoS: qos, Retain: to.Retain, wait: to.Wait}
 	s.number(&it)
 	s.change(w, Change{Kind: Queue, Item: it})
-	if s.stores(w) && (!s.online || o.stored > 0 || o.queued() >= w.Limits.HeadMessages || o.bytes >= w.Limits.HeadBytes) {
-		if o.stored == 0 && o.queued() == 0 {
+	if s.stores(w) && (!s.online || o.stored > 0 || o.queue.len() >= w.Limits.HeadMessages || o.bytes >= w.Limits.HeadBytes) {
+		if o.stored == 0 && o.queue.len() == 0 {
 			o.held = it.Seq - 1
 		}
 		o.stored++
@@ -84,7 +84,7 @@ func (s *Session) send(w *Work, d *message.Draft, to *Route, qos byte) Outcome {
 	}
 	s.number(&it)
 	s.out.held = it.Seq
-	s.out.window = append(s.out.window, it)
+	s.out.window.push(it)
 	s.out.flying++
 	s.change(w, Change{Kind: Queue, Item: it})
 	return Sent
@@ -97,7 +97,7 @@ func (s *Session) park(w *Work, d *message.Draft, to *Route, qos byte) Outcome {
 	}
 	s.number(&it)
 	s.out.held = it.Seq
-	s.out.window = append(s.out.window, it)
+	s.out.window.push(it)
 	s.out.waiting++
 	s.change(w, Change{Kind: Queue, Item: it})
 	w.Waits = append(w.Waits, it.Seq)
@@ -111,8 +111,9 @@ func (s *Session) Safe(w *Work, seq uint64) {
 	if o == nil {
 		return
 	}
-	if i, ok := find(o.window, seq); ok {
-		it := &o.window[i]
+	window, queue := o.window.all(), o.queue.all()
+	if i, ok := find(window, seq); ok {
+		it := &window[i]
 		if !it.wait {
 			return
 		}
@@ -122,8 +123,8 @@ func (s *Session) Safe(w *Work, seq uint64) {
 		} else if s.online {
 			s.pubrel(w, it.ID, packet.Success)
 		}
-	} else if i, ok := find(o.queue[o.head:], seq); ok {
-		o.queue[o.head+i].wait = false
+	} else if i, ok := find(queue, seq); ok {
+		queue[i].wait = false
 	}
 	s.Drain(w)
 }
@@ -140,12 +141,13 @@ func (s *Session) Drain(w *Work) {
 	if o == nil || !s.online {
 		return
 	}
-	if o.flying < len(o.window) {
+	if o.flying < o.window.len() {
 		s.resend(w)
 	}
-	for o.queued() > 0 {
-		waits := o.queue[o.head].QoS == 2 && s.stores(w)
-		if o.queue[o.head].wait || !s.room(w, waits) {
+	for o.queue.len() > 0 {
+		first := &o.queue.all()[0]
+		waits := first.QoS == 2 && s.stores(w)
+		if first.wait || !s.room(w, waits) {
 			break
 		}
 		s.begin(w, o.pop(), waits)
@@ -169,7 +171,7 @@ func (s *Session) begin(w *Work, it Item, waits bool) {
 		o.waiting++
 		w.Waits = append(w.Waits, it.Seq)
 		s.change(w, Change{Kind: Send, Item: Item{Seq: it.Seq, ID: it.ID}, Size: it.Message.Size()})
-		o.window = append(o.window, it)
+		o.window.push(it)
 		return
 	}
 	it.tried = it.Seq <= s.maybe && it.QoS == 1
@@ -179,7 +181,7 @@ func (s *Session) begin(w *Work, it Item, waits bool) {
 		return
 	}
 	s.change(w, Change{Kind: Send, Item: Item{Seq: it.Seq, ID: it.ID}, Size: size})
-	o.window = append(o.window, it)
+	o.window.push(it)
 }
 
 // publish sends a kept message; false if it is too large for the client.
@@ -206,10 +208,11 @@ func (s *Session) publish(w *Work, it *Item) bool {
 // has waited until its change was safe.
 func (s *Session) resend(w *Work) {
 	o := s.out
-	kept := o.window[:0]
+	window := o.window.all()
+	kept := window[:0]
 	stopped := false // one message could not be sent, so none behind it can
-	for i := range o.window {
-		it := o.window[i]
+	for i := range window {
+		it := window[i]
 		switch {
 		case !it.due:
 		case it.wait:
@@ -234,8 +237,7 @@ func (s *Session) resend(w *Work) {
 		}
 		kept = append(kept, it)
 	}
-	clear(o.window[len(kept):])
-	o.window = kept
+	o.window.keep(len(kept))
 }
 
 // encode appends the current message as a PUBLISH to this client; false if it
@@ -326,7 +328,7 @@ func (s *Session) room(w *Work, waits bool) bool {
 	if waits {
 		n += s.out.waiting
 	}
-	return n == len(s.out.window) && s.fits(w, n)
+	return n == s.out.window.len() && s.fits(w, n)
 }
 
 // fits says whether the client's window, with n messages in it, and its pending
@@ -353,20 +355,39 @@ func (s *Session) nextID() uint16 {
 		if s.lastID == 0 {
 			s.lastID = 1
 		}
-		if s.inFlight(s.lastID) < 0 {
+		if !s.out.uses(s.lastID) {
 			return s.lastID
 		}
+		s.out.tangled = true
 	}
 }
 
-// inFlight finds the message with this packet identifier in the window.
-func (s *Session) inFlight(id uint16) int {
-	for i := range s.out.window {
-		if s.out.window[i].ID == id {
-			return i
-		}
+// uses says whether an identifier, the next one, is in use. The window has them
+// in the order in which they are given out, round and round, so it could only be
+// that of its first message, which the others have lapped; from then on, their
+// order is lost until the window is empty.
+func (o *outgoing) uses(id uint16) bool {
+	if o.tangled {
+		return o.find(id) >= 0
 	}
-	return -1
+	return o.window.len() > 0 && o.window.all()[0].ID == id
+}
+
+// find finds the message with this packet identifier in the window, or -1.
+func (o *outgoing) find(id uint16) int {
+	window := o.window.all()
+	if o.tangled {
+		return slices.IndexFunc(window, func(it Item) bool { return it.ID == id })
+	}
+	if len(window) == 0 {
+		return -1
+	}
+	first := window[0].ID
+	i, ok := slices.BinarySearchFunc(window, id-first, func(it Item, after uint16) int { return cmp.Compare(it.ID-first, after) })
+	if !ok {
+		return -1
+	}
+	return i
 }
 
 func (s *Session) change(w *Work, c Change) {
@@ -382,40 +403,31 @@ func (s *Session) outgoing() *outgoing {
 	return s.out
 }
 
-func (o *outgoing) queued() int { return len(o.queue) - o.head }
-
 func (o *outgoing) push(it Item) {
-	o.queue = append(o.queue, it)
+	o.queue.push(it)
 	o.bytes += it.Message.Size()
 	o.held = it.Seq
 	o.expiring(it.Message)
 }
 
 func (o *outgoing) pop() Item {
-	it := o.queue[o.head]
-	o.queue[o.head] = Item{}
-	o.head++
+	it := o.queue.all()[0]
 	o.bytes -= it.Message.Size()
-	switch {
-	case o.head == len(o.queue):
-		o.queue, o.head = nil, 0
-	case o.head >= 32 && o.head > len(o.queue)/2:
-		n := copy(o.queue, o.queue[o.head:])
-		clear(o.queue[n:])
-		o.queue, o.head = o.queue[:n], 0
+	if o.queue.remove(0); o.queue.len() == 0 {
+		o.queue = line{}
 	}
 	return it
 }
 
 // remove takes the i-th message out of the window.
 func (o *outgoing) remove(i int) {
-	switch {
-	case !o.window[i].due:
+	switch it := &o.window.all()[i]; {
+	case !it.due:
 		o.flying--
-	case o.window[i].wait:
+	case it.wait:
 		o.waiting--
 	}
-	n := copy(o.window[i:], o.window[i+1:]) + i
-	o.window[n] = Item{}
-	o.window = o.window[:n]
+	if o.window.remove(i); o.window.len() == 0 {
+		o.tangled = false
+	}
 }

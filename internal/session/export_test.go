@@ -21,7 +21,7 @@ func (s *Session) Miscounted() string {
 		}
 		return m.Size()
 	}
-	for _, it := range s.out.queue[s.out.head:] {
+	for _, it := range s.out.queue.all() {
 		bytes += see(it.Message)
 	}
 	if l := s.out.lossy; l != nil {

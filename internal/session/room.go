@@ -22,7 +22,7 @@ func (s *Session) makeRoom(w *Work, d *message.Draft) bool {
 		most = min(most, before-d.Size())
 	}
 	fits := func(messages, bytes int) bool { return messages < w.Limits.QueueMessages && bytes <= most }
-	if !fits(o.queued()+o.stored, o.bytes+o.storedBytes) {
+	if !fits(o.queue.len()+o.stored, o.bytes+o.storedBytes) {
 		s.Trim()
 		return false
 	}
@@ -35,7 +35,7 @@ func (s *Session) makeRoom(w *Work, d *message.Draft) bool {
 
 // waits is how many messages wait, in memory or not, and how many bytes they hold.
 func (o *outgoing) waits() (messages, bytes int) {
-	messages, bytes = o.queued()+o.stored, o.bytes+o.storedBytes
+	messages, bytes = o.queue.len()+o.stored, o.bytes+o.storedBytes
 	if o.lossy != nil {
 		messages, bytes = messages+len(o.lossy.items), bytes+o.lossy.bytes
 	}
@@ -63,7 +63,7 @@ func (s *Session) dropExpired(w *Work) {
 		w.Expired++
 		return true
 	}
-	waiting := slices.DeleteFunc(o.queue[o.head:], func(it Item) bool {
+	waiting := slices.DeleteFunc(o.queue.all(), func(it Item) bool {
 		if !gone(it.Message) {
 			return false
 		}
@@ -71,8 +71,8 @@ func (s *Session) dropExpired(w *Work) {
 		s.change(w, Change{Kind: Finish, Item: Item{Seq: it.Seq}, Size: it.Message.Size()})
 		return true
 	})
-	if o.queue = o.queue[:o.head+len(waiting)]; len(waiting) == 0 {
-		o.queue, o.head = nil, 0
+	if o.queue.keep(len(waiting)); len(waiting) == 0 {
+		o.queue = line{}
 	}
 	if l := o.lossy; l != nil {
 		l.items = slices.DeleteFunc(l.items, func(it loose) bool {

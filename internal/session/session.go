@@ -80,11 +80,11 @@ type Subscription struct {
 
 // outgoing exists while messages are in flight or queued.
 type outgoing struct {
-	window  []Item
-	flying  int    // how many of window were sent on this connection
-	waiting int    // how many of window wait for their change to be safe, to be sent then
-	queue   []Item // from head on
-	head    int
+	window  line
+	tangled bool // the packet identifiers of window are not in the order in which they are given out
+	flying  int  // how many of window were sent on this connection
+	waiting int  // how many of window wait for their change to be safe, to be sent then
+	queue   line
 	bytes   int // of the queued messages
 	aliases map[string]uint16
 	lossy   *lossy // nil: no QoS 0 message waits
@@ -143,9 +143,10 @@ func (s *Session) Begin(t Terms) {
 	o.aliases, o.flying, o.waiting = nil, 0, 0
 	o.loading = false
 	o.connection++
-	for i := range o.window {
-		o.window[i].due = true
-		if o.window[i].wait {
+	window := o.window.all()
+	for i := range window {
+		window[i].due = true
+		if window[i].wait {
 			o.waiting++
 		}
 	}
@@ -169,7 +170,7 @@ func (s *Session) End(w *Work) {
 
 // Trim gives back memory that an idle session does not need.
 func (s *Session) Trim() {
-	if o := s.out; o != nil && len(o.window) == 0 && o.queued()+o.stored == 0 && o.lossy == nil && o.aliases == nil {
+	if o := s.out; o != nil && o.window.len()+o.queue.len()+o.stored == 0 && o.lossy == nil && o.aliases == nil {
 		s.out = nil
 	}
 	if in := s.inbox; in != nil && len(in.open) == 0 && in.aliases == nil {
@@ -190,7 +191,7 @@ func (s *Session) InFlight() int {
 	if s.out == nil {
 		return 0
 	}
-	return len(s.out.window)
+	return s.out.window.len()
 }
 
 // Unfinished yields every outgoing message that is in memory: first those in
@@ -199,12 +200,12 @@ func (s *Session) Unfinished(yield func(Item) bool) {
 	if s.out == nil {
 		return
 	}
-	for _, it := range s.out.window {
+	for _, it := range s.out.window.all() {
 		if !yield(it) {
 			return
 		}
 	}
-	for _, it := range s.out.queue[s.out.head:] {
+	for _, it := range s.out.queue.all() {
 		if !yield(it) {
 			return
 		}

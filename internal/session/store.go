@@ -12,16 +12,17 @@ func (s *Session) stores(w *Work) bool { return w.Stores && s.Durable() }
 // unload leaves the messages to the store. Those of a shared subscription that
 // were sent stay: if the session ends, others get them.
 func (o *outgoing) unload() {
-	for i := range o.window {
-		if o.window[i].Shared == "" {
-			o.window[i].Message = nil
+	window := o.window.all()
+	for i := range window {
+		if window[i].Shared == "" {
+			window[i].Message = nil
 		}
 	}
-	if o.queued() > 0 {
-		o.held = o.queue[o.head].Seq - 1
-		o.stored += o.queued()
+	if o.queue.len() > 0 {
+		o.held = o.queue.all()[0].Seq - 1
+		o.stored += o.queue.len()
 		o.storedBytes += o.bytes
-		o.queue, o.head, o.bytes = nil, 0, 0
+		o.queue, o.bytes = line{}, 0
 	}
 }
 
@@ -30,7 +31,7 @@ func (o *outgoing) unloaded() bool {
 	if o == nil {
 		return false
 	}
-	return o.stored > 0 || slices.ContainsFunc(o.window, func(it Item) bool { return it.missing() })
+	return o.stored > 0 || slices.ContainsFunc(o.window.all(), func(it Item) bool { return it.missing() })
 }
 
 // ask asks for messages that are in the store and could be sent soon.
@@ -41,7 +42,7 @@ func (s *Session) ask(w *Work) {
 	}
 	if from := o.missing(); from > 0 {
 		o.loading, w.Load = true, from
-	} else if o.stored > 0 && o.queued() <= w.Limits.HeadMessages/2 && o.bytes <= w.Limits.HeadBytes/2 {
+	} else if o.stored > 0 && o.queue.len() <= w.Limits.HeadMessages/2 && o.bytes <= w.Limits.HeadBytes/2 {
 		o.loading, w.Load = true, o.held+1
 	}
 }
@@ -49,11 +50,12 @@ func (s *Session) ask(w *Work) {
 // missing is the first message of the window that is to be sent and is not in
 // memory, or 0.
 func (o *outgoing) missing() uint64 {
-	if o.flying == len(o.window) {
+	if o.flying == o.window.len() {
 		return 0
 	}
-	for i := range o.window {
-		if it := &o.window[i]; it.due && it.missing() {
+	window := o.window.all()
+	for i := range window {
+		if it := &window[i]; it.due && it.missing() {
 			return it.Seq
 		}
 	}
@@ -123,10 +125,11 @@ func (s *Session) Expire(w *Work, r Run) bool {
 // has it; false if none is queued.
 func (s *Session) First() (seq uint64, m *message.Message, ok bool) {
 	switch o := s.out; {
-	case o == nil || o.queued()+o.stored == 0:
+	case o == nil || o.queue.len()+o.stored == 0:
 		return 0, nil, false
-	case o.queued() > 0:
-		return o.queue[o.head].Seq, o.queue[o.head].Message, true
+	case o.queue.len() > 0:
+		first := &o.queue.all()[0]
+		return first.Seq, first.Message, true
 	default:
 		return o.held + 1, nil, true
 	}
@@ -140,9 +143,10 @@ func (s *Session) Left() uint64 {
 	if o == nil || !s.shares {
 		return 0
 	}
-	for i := range o.window {
-		if o.window[i].missing() {
-			return o.window[i].Seq
+	window := o.window.all()
+	for i := range window {
+		if window[i].missing() {
+			return window[i].Seq
 		}
 	}
 	if o.stored > 0 {
@@ -157,7 +161,7 @@ func (s *Session) Began(seq uint64) bool {
 	if s.out == nil {
 		return false
 	}
-	_, ok := find(s.out.window, seq)
+	_, ok := find(s.out.window.all(), seq)
 	return ok
 }
 
@@ -166,11 +170,12 @@ func (it *Item) missing() bool { return it.Message == nil && !it.Released }
 
 // restore gives an item of the window its message back.
 func (o *outgoing) restore(from *Item) {
-	i, ok := find(o.window, from.Seq)
-	if !ok || o.window[i].Message != nil || o.window[i].Released {
+	window := o.window.all()
+	i, ok := find(window, from.Seq)
+	if !ok || window[i].Message != nil || window[i].Released {
 		return
 	}
-	it := &o.window[i]
+	it := &window[i]
 	it.Message, it.IDs, it.Shared, it.QoS, it.Retain = from.Message, from.IDs, from.Shared, from.QoS, from.Retain
 }
 
@@ -178,8 +183,8 @@ func (o *outgoing) restore(from *Item) {
 // had.
 func (s *Session) forget(w *Work, end uint64) {
 	o := s.out
-	for i := 0; i < len(o.window); i++ {
-		if it := &o.window[i]; it.Seq < end && it.due && it.missing() {
+	for i := 0; i < o.window.len(); i++ {
+		if it := &o.window.all()[i]; it.Seq < end && it.due && it.missing() {
 			w.Lost++
 			s.change(w, Change{Kind: Finish, Item: Item{Seq: it.Seq}})
 			o.remove(i)
@@ -239,7 +244,10 @@ func (s *Session) Restore(from *Stored) {
 		if w.Released {
 			it.QoS = 2
 		}
-		o.window = append(o.window, it)
+		if all := o.window.all(); len(all) > 0 && w.ID-all[0].ID <= all[len(all)-1].ID-all[0].ID {
+			o.tangled = true
+		}
+		o.window.push(it)
 		s.lastID = w.ID
 	}
 	o.stored, o.storedBytes = from.Messages, from.Bytes
