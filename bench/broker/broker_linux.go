@@ -39,16 +39,17 @@ type Kind struct {
 }
 
 // Fantail is ours, in memory as mosquitto is without persistence, and with the
-// given promise where state is on disk.
+// given promise where state is on disk. Its limit of messages in flight is lifted
+// as mosquitto's is.
 func Fantail(path, durability string) Kind {
 	return Kind{
 		Name: "fantail",
 		Argv: []string{
-			path, "server", "--listen", "tcp://127.0.0.1:{port}",
+			path, "server", "--config", "{fantail.yaml}", "--listen", "tcp://127.0.0.1:{port}",
 			"--durability", "memory", "--log-level", "error",
 		},
 		Durable: []string{
-			path, "server", "--listen", "tcp://127.0.0.1:{port}", "--data", "{dir}/data",
+			path, "server", "--config", "{fantail.yaml}", "--listen", "tcp://127.0.0.1:{port}", "--data", "{dir}/data",
 			"--durability", durability, "--log-level", "error",
 		},
 		Version: []string{path, "version"},
@@ -172,14 +173,16 @@ func freePort(ctx context.Context) (netip.AddrPort, error) {
 }
 
 func fillIn(argv []string, dir string, port uint16) ([]string, error) {
-	conf := filepath.Join(dir, "mosquitto.conf")
+	conf, ours := filepath.Join(dir, "mosquitto.conf"), filepath.Join(dir, "fantail.yaml")
 	r := strings.NewReplacer("{port}", strconv.Itoa(int(port)), "{dir}", dir,
-		"{mosquitto.conf}", conf, "{mosquitto-durable.conf}", conf)
+		"{mosquitto.conf}", conf, "{mosquitto-durable.conf}", conf, "{fantail.yaml}", ours)
 	filled := make([]string, len(argv))
 	for i, word := range argv {
 		filled[i] = r.Replace(word)
-		var text []byte
+		file, text := conf, []byte(nil)
 		switch {
+		case word == "{fantail.yaml}":
+			file, text = ours, []byte("limits: {in_flight: 65535}\n")
 		case strings.Contains(word, "{mosquitto.conf}"):
 			text = mosquittoConf(port, "persistence false")
 		case strings.Contains(word, "{mosquitto-durable.conf}"):
@@ -187,7 +190,7 @@ func fillIn(argv []string, dir string, port uint16) ([]string, error) {
 		default:
 			continue
 		}
-		if err := os.WriteFile(conf, text, 0o644); err != nil {
+		if err := os.WriteFile(file, text, 0o644); err != nil {
 			return nil, err
 		}
 	}
