@@ -28,6 +28,7 @@ type Client struct {
 	drained bool // Writable came while writing
 	gone    bool // the session has ended
 	late    bool // it has, but the log still has it: its messages are being handed over
+	broad   byte // > 0: it was written much at once, lately
 
 	link    Link   // nil while the client is away
 	out     []byte // encoded, waiting for the end of a tick
@@ -204,7 +205,7 @@ func (t *Tick) open(c *Client) {
 func (t *Tick) take(c *Client) {
 	t.work.Out = c.out
 	if t.work.Out == nil {
-		t.work.Out = t.buffer()
+		t.work.Out = t.buffer(c.broad > 0)
 	}
 }
 

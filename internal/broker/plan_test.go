@@ -45,6 +45,36 @@ func TestPublishDoesNotAllocate(t *testing.T) {
 	}
 }
 
+// Many publishers get an acknowledgement each, and one subscriber what they all
+// send: its large buffer is not to end up with one of them.
+func TestFanInDoesNotAllocate(t *testing.T) {
+	s := newScene(t, nil)
+	defer s.stop()
+	type publisher struct {
+		c    *Client
+		link *nowhere
+	}
+	names := topics(200)
+	pubs := make([]publisher, len(names))
+	for i := range pubs {
+		pubs[i].c, pubs[i].link = s.connect(fmt.Sprint("p", i))
+	}
+	p := packet.Publish{QoS: 1, Payload: make([]byte, 128)}
+	n := testing.AllocsPerRun(100, func() {
+		s.t.Begin()
+		for i, pub := range pubs {
+			p.Topic, p.ID = names[i], 1
+			if err := s.b.Publish(s.t, pub.c, pub.link, &p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.t.End()
+	})
+	if n != 0 {
+		t.Errorf("%v allocations for %d messages", n, len(pubs))
+	}
+}
+
 // hostile are all filters of a and + over so many levels, and z.
 func hostile(depth int) (list []string) {
 	for i := range 1 << depth {

@@ -21,11 +21,12 @@ type Tick struct {
 	draft   message.Draft
 	dirty   []*Client
 	spare   [][]byte
-	spared  int    // bytes of those
-	records []byte // for encoding
-	logged  int    // batches of records appended in this tick
-	queued  int64  // bytes that joined queues in this tick, less those that left, and were not added yet
-	most    int64  // bytes of all queues
+	broad   [][]byte // the large ones, for clients that get much
+	spared  int      // bytes of all those
+	records []byte   // for encoding
+	logged  int      // batches of records appended in this tick
+	queued  int64    // bytes that joined queues in this tick, less those that left, and were not added yet
+	most    int64    // bytes of all queues
 	held    []held
 	freed   []held // for reuse
 	later   []func(*Tick)
@@ -67,6 +68,8 @@ const (
 	maxPlanned = 1 << 17   // targets of all plans: about 8 MiB
 	maxSpared  = 2 << 20   // bytes of buffers that are kept: a fan-out needs as many as it has targets
 	spareSize  = 512 << 10 // a larger buffer is not kept
+	broadSize  = 4 << 10   // from here on a buffer is large
+	broadFor   = 8         // writes for which a client that got so much at once is thought to do so again
 
 	maxUncounted = 64 << 10 // bytes that joined queues, of which other ticks do not know
 )
@@ -253,6 +256,7 @@ func (t *Tick) flush(c *Client) {
 	for len(c.out) > 0 && c.link != nil && !c.writing && !c.blocked {
 		out, link := c.out, c.link
 		c.out = nil
+		c.measured(len(out))
 		c.writing, c.drained = true, false
 		c.mu.Unlock()
 		flushed := link.Write(out)
@@ -284,21 +288,43 @@ func (t *Tick) fill(c *Client) {
 	}
 }
 
-func (t *Tick) buffer() []byte {
-	if n := len(t.spare); n > 0 {
-		b := t.spare[n-1]
-		t.spare = t.spare[:n-1]
-		t.spared -= cap(b)
-		return b
+// measured notes how much a client was written at once. The caller holds c.mu.
+func (c *Client) measured(n int) {
+	switch {
+	case n >= broadSize:
+		c.broad = broadFor
+	case c.broad > 0:
+		c.broad--
 	}
-	return make([]byte, 0, 512)
+}
+
+// buffer is an empty one. A large one is not wasted on a client that gets little:
+// the next that gets much would have to grow another.
+func (t *Tick) buffer(broad bool) []byte {
+	from := &t.spare
+	if broad && len(t.broad) > 0 {
+		from = &t.broad
+	}
+	n := len(*from)
+	if n == 0 {
+		return make([]byte, 0, 512)
+	}
+	b := (*from)[n-1]
+	*from = (*from)[:n-1]
+	t.spared -= cap(b)
+	return b
 }
 
 func (t *Tick) recycle(b []byte) {
-	if cap(b) > 0 && cap(b) <= spareSize && t.spared+cap(b) <= maxSpared {
-		t.spare = append(t.spare, b[:0])
-		t.spared += cap(b)
+	if cap(b) == 0 || cap(b) > spareSize || t.spared+cap(b) > maxSpared {
+		return
 	}
+	to := &t.spare
+	if cap(b) >= broadSize {
+		to = &t.broad
+	}
+	*to = append(*to, b[:0])
+	t.spared += cap(b)
 }
 
 // Writable says that the client's connection can take more.
