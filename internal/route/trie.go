@@ -18,11 +18,55 @@ type trie struct {
 
 type node struct {
 	parent uint32
-	level  text   // 0: this is the +
 	plus   uint32 // child for any level, 0 if there is none
+	only   uint32 // the literal child, if there is one and it has always been the only one; else 0
 	kids   uint32 // children, the + too
+	level  level  // 0: this is the +
 	here   cell   // rows of the filter that ends here
 	below  cell   // rows of the filter that goes on with #
+}
+
+// level is the text of a level: of up to seven bytes, with their number plus one
+// in front, or its number in texts behind longLevel. To look at a text elsewhere
+// takes as long as all else together, if it is not in the processor's cache.
+type level uint64
+
+const (
+	longLevel level = 0xFF << 56
+	shortest        = 7
+)
+
+// short is a level that needs no text; false if it is too long for that.
+func short(s string) (level, bool) {
+	if len(s) > shortest {
+		return 0, false
+	}
+	v := level(len(s)+1) << 56
+	for i := range len(s) {
+		v |= level(s[i]) << (8 * i)
+	}
+	return v, true
+}
+
+func (t *trie) newLevel(s string) level {
+	if v, ok := short(s); ok {
+		return v
+	}
+	return longLevel | level(t.levels.put(s, ""))
+}
+
+func (t *trie) dropLevel(v level) {
+	if v >= longLevel {
+		t.levels.drop(text(v))
+	}
+}
+
+// is reports whether a node, but not a +, has this level.
+func (t *trie) is(v *node, s string) bool {
+	if want, ok := short(s); ok {
+		return v.level == want
+	}
+	return v.level >= longLevel && t.levels.is(text(v.level), s, "")
 }
 
 func newTrie(seed maphash.Seed) trie { return trie{seed: seed, levels: newTexts()} }
@@ -43,7 +87,7 @@ func (t *trie) hash(level string) uint64 { return maphash.String(t.seed, level) 
 func (t *trie) child(parent uint32, level string, hash uint64) uint32 {
 	for n := t.nodes.first(edge(parent, hash)); n != 0; n = t.nodes.after(n) {
 		v := t.nodes.get(n)
-		if v.parent == parent && v.level != 0 && t.levels.is(v.level, level, "") {
+		if v.parent == parent && t.is(v, level) {
 			return n
 		}
 	}
@@ -108,8 +152,20 @@ func (t *trie) literal(parent uint32, level string) uint32 {
 		return n
 	}
 	n := t.add(parent, hash)
-	t.at(n).level = t.levels.put(level, "")
+	t.at(n).level = t.newLevel(level)
+	up := t.at(parent)
+	if up.only = 0; up.literals() == 1 {
+		up.only = n
+	}
 	return n
+}
+
+// literals is how many children have a literal level.
+func (v *node) literals() uint32 {
+	if v.plus != 0 {
+		return v.kids - 1
+	}
+	return v.kids
 }
 
 func (t *trie) add(parent uint32, hash uint64) uint32 {
@@ -132,7 +188,8 @@ func (t *trie) prune(n uint32) {
 		if v.level == 0 {
 			up.plus = 0
 		} else {
-			t.levels.drop(v.level)
+			t.dropLevel(v.level)
+			up.only = 0
 		}
 		t.nodes.remove(n)
 		n = parent
@@ -190,8 +247,12 @@ func (w *walk) from(n uint32, off, depth int) {
 			plus = 0
 		}
 		literal := uint32(0)
-		if v.kids > 1 || v.plus == 0 {
-			level := w.name[off:end]
+		switch level := w.name[off:end]; {
+		case v.only != 0:
+			if w.trie.is(w.trie.at(v.only), level) {
+				literal = v.only
+			}
+		case v.literals() > 0:
 			literal = w.trie.child(n, level, w.hashOf(level, depth))
 		}
 		off, depth = end+1, depth+1
