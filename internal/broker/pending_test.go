@@ -98,8 +98,10 @@ func TestPlansAreBounded(t *testing.T) {
 	most := 0
 	for i := range 3000 {
 		tick.Begin()
-		if err := b.Publish(tick, c, pub, &packet.Publish{Topic: fmt.Appendf(nil, "t%d", i)}); err != nil {
-			t.Fatal(err)
+		for range 2 { // what came once only is not kept
+			if err := b.Publish(tick, c, pub, &packet.Publish{Topic: fmt.Appendf(nil, "t%d", i)}); err != nil {
+				t.Fatal(err)
+			}
 		}
 		tick.End()
 		targets := 0
@@ -123,8 +125,10 @@ func TestPlansOfLongTopicsAreBounded(t *testing.T) {
 	for i := range 2000 {
 		tick.Begin()
 		topic := fmt.Appendf(nil, "%d%s", i, strings.Repeat("x", 60_000))
-		if err := b.Publish(tick, c, pub, &packet.Publish{Topic: topic}); err != nil {
-			t.Fatal(err)
+		for range 2 {
+			if err := b.Publish(tick, c, pub, &packet.Publish{Topic: topic}); err != nil {
+				t.Fatal(err)
+			}
 		}
 		tick.End()
 	}

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"hash/maphash"
 	"log/slog"
 	"slices"
 
@@ -9,8 +10,8 @@ import (
 	"github.com/fantail-mqtt/fantail/message"
 )
 
-// plan is where the messages of one topic go, worked out once and kept by a
-// tick until a subscription changes that could match.
+// plan is where the messages of one topic go, worked out once and, if the topic
+// comes again, kept by a tick until a subscription changes that could match.
 type plan struct {
 	topic   string
 	mark    route.Mark
@@ -35,14 +36,44 @@ func (t *Tick) plan(name []byte) *plan {
 	if p == nil || p.topic != string(name) {
 		p = t.plans[string(name)]
 	}
-	if p == nil {
+	switch {
+	case p == nil && !t.cameLately(name):
+		t.passing.topic = string(name)
+		t.make(&t.passing)
+		return &t.passing
+	case p == nil:
 		p = t.newPlan(name)
-		t.make(p, name)
-	} else if !t.b.index.Holds(&p.mark, name) {
-		t.make(p, name)
+		t.renew(p, name)
+	case !t.b.index.Holds(&p.mark, name):
+		t.renew(p, name)
 	}
 	t.last = p
 	return p
+}
+
+// cameLately says whether a topic came before, if that was lately: what comes once
+// is not worth keeping, and where there are more topics than can be kept, each
+// would drive out another that is not used again before it is driven out itself.
+func (t *Tick) cameLately(name []byte) bool {
+	if t.sights == nil {
+		t.sights = make([][sightSlot]uint32, sightSlots)
+	}
+	hash := maphash.Bytes(t.b.seed, name)
+	slot, mark := &t.sights[hash%sightSlots], uint32(hash>>32)|1
+	if slices.Contains(slot[:], mark) {
+		return true
+	}
+	copy(slot[1:], slot[:])
+	slot[0] = mark
+	return false
+}
+
+// renew makes a plan that is kept.
+func (t *Tick) renew(p *plan, name []byte) {
+	t.planned -= p.cost()
+	p.mark = t.b.index.Mark(name) // before the match
+	t.make(p)
+	t.planned += p.cost()
 }
 
 // newPlan is an empty plan. With as many as may be it forgets all and uses
@@ -68,16 +99,15 @@ func (t *Tick) newPlan(name []byte) *plan {
 	return p
 }
 
-func (t *Tick) make(p *plan, name []byte) {
+// make works a plan out.
+func (t *Tick) make(p *plan) {
 	b := t.b
 	var complete bool
-	p.mark = b.index.Mark(name) // before the match
 	t.rows, complete = b.index.Match(p.topic, b.limits.Load().MatchNodes, t.rows[:0])
 	if !complete {
 		t.stats.MatchesCut++
 		b.warnCut(t.now, p.topic)
 	}
-	t.planned -= p.cost()
 	clear(p.targets)
 	p.targets = p.targets[:0]
 	shared := len(t.rows)
@@ -100,7 +130,6 @@ func (t *Tick) make(p *plan, name []byte) {
 		i = n
 	}
 	p.groups = b.shares(t.rows[shared:], p.topic)
-	t.planned += p.cost()
 }
 
 // cutEvery is the time between two warnings that a match was cut short, in

@@ -32,9 +32,11 @@ type Tick struct {
 	later   []func(*Tick)
 
 	plans    map[string]*plan
-	allPlans []*plan // first those of plans, then some to be used again
-	last     *plan   // the one used last
-	planned  int     // what plans cost
+	allPlans []*plan             // first those of plans, then some to be used again
+	last     *plan               // the one used last
+	planned  int                 // what plans cost
+	passing  plan                // of a topic that is not kept
+	sights   [][sightSlot]uint32 // marks of topics that came lately
 	grants   grants
 	rows     []route.Row
 	found    []*message.Message
@@ -65,6 +67,8 @@ type parked struct {
 
 const (
 	maxPlans   = 1 << 14
+	sightSlots = 1 << 10 // of so many topics each that came lately
+	sightSlot  = 8
 	maxPlanned = 1 << 17   // targets of all plans: about 8 MiB
 	maxSpared  = 2 << 20   // bytes of buffers that are kept: a fan-out needs as many as it has targets
 	spareSize  = 512 << 10 // a larger buffer is not kept
