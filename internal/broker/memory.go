@@ -79,8 +79,8 @@ func (t *Tick) allow(c *Client) {
 // mayQueue says to the session whether its queue may grow by a message. The
 // caller has opened c.
 func (t *Tick) mayQueue(c *Client, d *message.Draft, to *session.Route) {
-	inMemory := !t.work.Stores || !c.session.Durable() || min(d.QoS, to.QoS) == 0
-	t.work.Full = t.full || inMemory && int64(c.inMemory()) >= t.share
+	t.work.Full = t.full ||
+		int64(c.inMemory()) >= t.share && (!t.work.Stores || !c.session.Durable() || min(d.QoS, to.QoS) == 0)
 }
 
 // recount counts what waits for a client among what waits for all. The caller
