@@ -370,6 +370,7 @@ func brokerLimits(l *config.Limits) broker.Limits {
 		},
 		TopicLevels: l.TopicLevels, Subscriptions: l.Subscriptions, WildcardSubscriptions: l.WildcardSubscriptions,
 		MatchNodes: l.MatchNodes, RetainedMessages: l.RetainedMessages, RetainedBytes: int64(l.RetainedBytes), QueuedBytes: int64(l.QueuesBytes),
+		QueuedMemory: int64(l.QueuesMemory), AllPendingBytes: int64(l.AllPendingBytes),
 	}
 }
 

@@ -139,6 +139,8 @@ type Limits struct {
 	RetainedMessages      int
 	RetainedBytes         int64
 	QueuedBytes           int64 // of all sessions together
+	QueuedMemory          int64 // of those queues that are in memory; 0: no bound
+	AllPendingBytes       int64 // of all clients together; 0: no bound
 }
 
 // Link is the connection of a client, as the broker sees it.
@@ -203,8 +205,10 @@ type Broker struct {
 
 	sweeper sweeper
 
-	queuedBytes atomic.Int64 // of all sessions, exact at the end of each tick
-	behind      atomic.Bool  // the store has no room for more, and has said so
+	queuedBytes  atomic.Int64 // of all sessions, exact at the end of each tick
+	queuedMemory atomic.Int64 // the same of what is in memory
+	pendingBytes atomic.Int64 // encoded, of all clients that do not take them
+	behind       atomic.Bool  // the store has no room for more, and has said so
 
 	sys  sys
 	stop context.CancelFunc

@@ -46,6 +46,9 @@ type Client struct {
 type busy struct {
 	walks   []*walk  // retained messages on their way
 	counted int      // of the queue's bytes, in those of all sessions
+	memory  int      // and of its memory
+	pending int      // of the encoded bytes, in those of all clients
+	unsent  int      // of pending: what the connection has taken over and not sent
 	held    int      // acknowledgements held back until their records are safe
 	ending  int      // those of held that end a message of this connection
 	waiting *waiting // for session expiry or a will delay
@@ -64,7 +67,7 @@ func (c *Client) more() *busy {
 // trim gives the busy part back if there is nothing in it. The caller holds
 // c.mu.
 func (c *Client) trim() {
-	if m := c.busy; m != nil && len(m.walks) == 0 && m.counted == 0 && m.held == 0 && m.waiting == nil && m.rivals == nil && m.inside == nil {
+	if m := c.busy; m != nil && len(m.walks) == 0 && m.counted == 0 && m.memory == 0 && m.pending == 0 && m.held == 0 && m.waiting == nil && m.rivals == nil && m.inside == nil {
 		c.busy = nil
 	}
 }
@@ -83,6 +86,13 @@ func (c *Client) counted() int {
 		return 0
 	}
 	return c.busy.counted
+}
+
+func (c *Client) inMemory() int {
+	if c.busy == nil {
+		return 0
+	}
+	return c.busy.memory
 }
 
 func (c *Client) held() int {
@@ -203,6 +213,7 @@ func (t *Tick) open(c *Client) {
 }
 
 func (t *Tick) take(c *Client) {
+	t.allow(c)
 	t.work.Out = c.out
 	if t.work.Out == nil {
 		t.work.Out = t.buffer(c.broad > 0)
@@ -219,8 +230,8 @@ func (t *Tick) shut(c *Client) {
 
 // settle does what a step has left but for its packets. The caller holds c.mu.
 func (t *Tick) settle(c *Client) {
-	if _, bytes := c.session.Queued(); bytes != c.counted() && !c.gone {
-		t.count(c, bytes)
+	if !c.gone {
+		t.recount(c)
 	}
 	if len(t.work.Changes) > 0 {
 		t.logChanges(c)
@@ -244,31 +255,12 @@ func (t *Tick) put(c *Client) {
 		return
 	}
 	c.out = out
+	if c.blocked {
+		t.b.holds(c)
+	}
 	if !c.dirty {
 		c.dirty = true
 		t.dirty = append(t.dirty, c)
-	}
-}
-
-// count counts the bytes of a queue among those of all. The caller holds c.mu.
-func (t *Tick) count(c *Client, bytes int) {
-	if bytes == c.counted() {
-		return
-	}
-	m := c.more()
-	t.queued += int64(bytes - m.counted)
-	m.counted = bytes
-	if t.queued > maxUncounted || t.queued < -maxUncounted {
-		t.addQueued()
-	}
-	t.work.Full = t.b.queuedBytes.Load()+t.queued >= t.most
-}
-
-// addQueued adds what the tick has counted to the bytes of all queues.
-func (t *Tick) addQueued() {
-	if t.queued != 0 {
-		t.b.queuedBytes.Add(t.queued)
-		t.queued = 0
 	}
 }
 

@@ -598,6 +598,9 @@ func (h *history) count(held *record.State) error {
 	if _, n := h.b.Waiting(); h.b.queuedBytes.Load() != int64(n) {
 		return fmt.Errorf("counted %d queued bytes, there are %d", h.b.queuedBytes.Load(), n)
 	}
+	if err := h.b.miscounted(); err != nil {
+		return err
+	}
 	st := h.b.Stats()
 	if h.b.Subscriptions() != subscriptions || int(st.Sessions.Load()) != sessions || int(st.Connected.Load()) != connected {
 		return fmt.Errorf("counted %d subscriptions, %d sessions, %d connected; there are %d, %d, %d",

@@ -371,7 +371,7 @@ func testLimits() Limits {
 			ReceiveMaximum: 4, TopicAliasMaximum: 4, InFlight: 3, QueueMessages: 6, QueueBytes: 4000, HeadMessages: 2, HeadBytes: 4 << 10, PendingBytes: 1000,
 		},
 		TopicLevels: 5, Subscriptions: 6, WildcardSubscriptions: 4, MatchNodes: 1000, RetainedMessages: 3, RetainedBytes: 2000,
-		QueuedBytes: 8000,
+		QueuedBytes: 8000, QueuedMemory: 4000, AllPendingBytes: 6000,
 	}
 }
 

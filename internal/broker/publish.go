@@ -244,6 +244,7 @@ func (t *Tick) deliverOpened(c *Client, d *message.Draft, to *session.Route) ses
 		t.shut(c)
 		return session.DroppedOffline
 	}
+	t.mayQueue(c, d, to)
 	o := c.session.Deliver(&t.work, d, to)
 	if to.Wait && t.parking != parkMoved { // behind the answer to the present message, not by itself
 		for _, seq := range t.work.Waits {

@@ -11,7 +11,7 @@ import (
 // waiting0 makes a broker in which QoS 0 waits.
 func waiting0(more func(*Limits)) (b *Broker, stop func()) {
 	return newBroker(Memory{}, func(o *Options) {
-		o.Limits.QueueQoS0 = true
+		o.Limits.QueueQoS0, o.Limits.QueuedMemory = true, 0
 		if more != nil {
 			more(&o.Limits)
 		}

@@ -98,6 +98,7 @@ func (b *Broker) begin(t *Tick, c *Client, link Link, r *Connect, resumed bool) 
 	link.Join(c)
 	c.link = link
 	c.out, c.writing, c.blocked, c.drained, c.dirty = nil, false, false, false, false
+	b.holds(c)
 	if m := c.busy; m != nil {
 		m.ending = 0
 		b.stopWaiting(c)
@@ -153,6 +154,7 @@ func (b *Broker) displace(t *Tick, c *Client, r *Connect) leaving {
 	left := leaving{link: c.link, out: c.out, rivals: c.rivals()}
 	c.stopWalks()
 	c.out, c.link = nil, nil // the old connection's loop may still be inside a walk
+	b.holds(c)
 	if left.link != nil {
 		b.stats.Connected.Add(-1)
 		c.session.End(&t.work)
@@ -193,7 +195,9 @@ func (b *Broker) Disconnect(t *Tick, c *Client, link Link, e Ending) (pending []
 	pending = c.out
 	c.stopWalks()
 	c.link, c.out = nil, nil
+	b.holds(c)
 	c.session.End(&t.work)
+	t.recount(c)
 	wasDurable := c.session.Durable()
 	if e.NewExpiry != nil {
 		c.session.Expiry = *e.NewExpiry
@@ -316,7 +320,7 @@ func (b *Broker) endRecorded(t *Tick, c *Client, left *leaving, durable bool) {
 		c.will = nil
 	}
 	b.stopWaiting(c)
-	t.count(c, 0)
+	t.count(c, 0, 0)
 	if !c.late {
 		c.session = session.Session{} // a plan may remember c until its topic comes again
 	}

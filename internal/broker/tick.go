@@ -26,10 +26,11 @@ type Tick struct {
 	records []byte   // for encoding
 	logged  int      // batches of records appended in this tick
 	queued  int64    // bytes that joined queues in this tick, less those that left, and were not added yet
-	most    int64    // bytes of all queues
-	held    []held
-	freed   []held // for reuse
-	later   []func(*Tick)
+	memory  int64    // the same of their memory
+	bounds
+	held  []held
+	freed []held // for reuse
+	later []func(*Tick)
 
 	plans    map[string]*plan
 	allPlans []*plan             // first those of plans, then some to be used again
@@ -90,10 +91,7 @@ func (t *Tick) Begin() {
 	if t.now == 0 {
 		t.now = time.Now().UnixMilli()
 		t.work.Now = t.now
-		l := t.b.limits.Load()
-		t.work.Limits = &l.Limits
-		t.most = l.QueuedBytes
-		t.work.Full = t.b.queuedBytes.Load() >= t.most
+		t.bound(t.b.limits.Load())
 	}
 }
 
@@ -272,7 +270,10 @@ func (t *Tick) flush(c *Client) {
 			break // taken over meanwhile; the new connection has its own state
 		}
 		c.writing = false
-		c.blocked = !flushed && !c.drained
+		if c.blocked = !flushed && !c.drained; c.blocked {
+			c.more().unsent = len(out)
+		}
+		t.b.holds(c)
 		if queued, _ := c.session.Queued(); queued > 0 && !c.blocked {
 			t.fill(c)
 		}
@@ -339,6 +340,8 @@ func (b *Broker) Writable(t *Tick, c *Client, link Link) {
 			c.drained = true
 		} else {
 			c.blocked = false
+			b.holds(c)
+			t.allow(c)
 		}
 		t.drain(c)
 	}
@@ -355,6 +358,7 @@ func (b *Broker) KickAll(why *packet.Refusal) {
 		c.mu.Lock()
 		link, out := c.link, c.out
 		c.out = nil
+		b.holds(c)
 		c.mu.Unlock()
 		if link != nil {
 			link.Kick(out, why)

@@ -32,7 +32,7 @@ type bench struct {
 
 	clients, publishers, subscribers int
 	group                            int // of share
-	count, filters                   int
+	count, filters, stalled          int
 	topics, sizes, rate, churn       string
 	qos, inflight, threads           int
 	retain, subscribe                bool
@@ -75,22 +75,22 @@ func benchScenarios() []benchScenario {
 			example: "  fantail bench sub --clients 10 --topics 'bench/#' --duration 30s",
 		},
 		{
-			name: "pairs", short: "Publisher i to subscriber i, a topic each", flags: traffic + " threads",
+			name: "pairs", short: "Publisher i to subscriber i, a topic each", flags: traffic + " threads stalled",
 			preset: bench{clients: 50, topics: "bench/%r/pair/%i"}, run: (*bench).runTraffic,
 			example: "  fantail bench pairs --duration 5s\n  fantail bench pairs --clients 100 --rate 10k --qos 1 --assert 'e2e.p99<20ms,lost=0'",
 		},
 		{
-			name: "fanout", short: "One publisher to many subscribers (--clients)", flags: traffic + " publishers",
+			name: "fanout", short: "One publisher to many subscribers (--clients)", flags: traffic + " publishers stalled",
 			preset: bench{clients: 200, publishers: 1, topics: "bench/%r/out", inflight: 16}, run: (*bench).runTraffic,
 			example: "  fantail bench fanout --clients 1000 --rate 100/s",
 		},
 		{
-			name: "fanin", short: "Many publishers (--clients) to few wildcard subscribers", flags: traffic + " subscribers",
+			name: "fanin", short: "Many publishers (--clients) to few wildcard subscribers", flags: traffic + " subscribers stalled",
 			preset: bench{clients: 500, subscribers: 2, topics: "bench/%r/in/%i", inflight: 4}, run: (*bench).runTraffic,
 			example: "  fantail bench fanin --clients 2000 --subscribers 4 --qos 1",
 		},
 		{
-			name: "share", short: "Publishers to one group of --share subscribers: exactly one copy of each message", flags: traffic + " share",
+			name: "share", short: "Publishers to one group of --share subscribers: exactly one copy of each message", flags: traffic + " share stalled",
 			preset: bench{clients: 50, group: 10, topics: "bench/%r/share/%i", inflight: 32, qos: 1}, run: (*bench).runTraffic,
 			example: "  fantail bench share --clients 20 --share 10",
 		},
@@ -109,7 +109,7 @@ func benchScenarios() []benchScenario {
 		},
 		{
 			name: "wild", short: "Publish among --filters wildcard subscriptions, each message to one of them",
-			flags: "warmup ramp size qos inflight rate tick drain subscribers filters", preset: bench{clients: 50, subscribers: 10, filters: 10_000, inflight: 32}, run: (*bench).runTraffic,
+			flags: "warmup ramp size qos inflight rate tick drain subscribers filters stalled", preset: bench{clients: 50, subscribers: 10, filters: 10_000, inflight: 32}, run: (*bench).runTraffic,
 			example: "  fantail bench wild --filters 100000 --subscribers 100 --clients 100",
 		},
 		{
@@ -187,6 +187,7 @@ func (b *bench) optionalFlags() *pflag.FlagSet {
 	f.IntVar(&b.group, "share", b.group, "the shared group has `N` members")
 	f.IntVar(&b.count, "count", b.count, "`N` messages, all together")
 	f.IntVar(&b.filters, "filters", b.filters, "`N` wildcard filters, all together")
+	f.IntVar(&b.stalled, "stalled", 0, "`N` further subscribers that stop reading when the messages begin to flow")
 	f.StringVar(&b.churn, "churn", b.churn, "clients that come and go a second, at this `RATE`, as in 100/s")
 	f.BoolVar(&b.subscribe, "subscribe", false, "each connection also has one subscription")
 	f.StringVar(&b.rate, "rate", b.rate, "open loop: so many a second, all together, at this `RATE`, as in 10k or 50k/s; 0: closed loop")
@@ -300,6 +301,7 @@ func (b *bench) prepare(cmd *cobra.Command) (*plan, error) {
 	check(b.patience <= 0, "--drain %v: this is not above 0", b.patience)
 	check(min(b.warmup, b.ramp, b.tick, b.settle) < 0, "--warmup, --ramp, --tick and --settle cannot be below 0")
 	check(b.threads < 1, "--threads %d: this is below 1", b.threads)
+	check(b.stalled < 0, "--stalled %d: this is below 0", b.stalled)
 	check(b.pid < 0, "--pid %d: this is no process", b.pid)
 	check(b.json == "-" && b.csv == "-", "--json - and --csv -: standard output takes one of them")
 	p, err := b.target(cmd)

@@ -48,7 +48,7 @@ func units() map[string]unit {
 	}
 	for _, name := range []string{
 		"clients", "sent", "acked", "expected", "received", "lost", "duplicated", "disordered", "damaged", "protocol", "refused", "closed",
-		"behind", "churned", "queued", "drained", "set", "fetched",
+		"behind", "stalled.clients", "stalled.connected", "stalled.closed", "churned", "queued", "drained", "set", "fetched",
 	} {
 		all[name] = inNumbers
 	}
@@ -153,6 +153,15 @@ func (x *benchReport) traffic(r *load.Result, withBroker bool) {
 		x.addTime("cpu.broker", r.BrokerCPU)
 		x.add("cpu.broker_per_million", r.CPUPerMillion())
 		x.add("memory.after", float64(r.RSS))
+	}
+	if s := r.Stalled; s.Clients > 0 {
+		x.add("stalled.clients", float64(s.Clients))
+		x.add("stalled.connected", float64(s.Connected))
+		x.add("stalled.closed", float64(s.Closed))
+		if withBroker {
+			x.add("memory.before", float64(r.EmptyRSS))
+			x.add("memory.peak", float64(r.PeakRSS))
+		}
 	}
 	x.addTime("cpu.generator", r.OwnCPU)
 	x.add("cpu.generator_per_million", r.OwnPerMillion())

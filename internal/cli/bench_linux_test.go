@@ -43,6 +43,7 @@ func TestBenchCountsEveryMessage(t *testing.T) {
 			"pairs --clients 3 --qos 2 --size 24,1k,16k --rate 300/s",
 			"fanout --clients 5 --qos 1",
 			"fanin --clients 5",
+			"fanin --clients 5 --stalled 3",
 			"share --clients 3 --share 2",
 			"retained --clients 2 --count 200",
 			"offline --clients 3 --count 200",
@@ -91,6 +92,9 @@ func checkFigures(t *testing.T, args string, figures map[string]any) {
 		h, _ := figures[latency].(map[string]any)
 		n, _ := h["count"].(float64)
 		return n
+	}
+	if stalled, _ := figures["stalled"].(map[string]any); strings.Contains(args, "--stalled 3") && (stalled["connected"] != 3.0 || stalled["closed"] != 0.0) {
+		t.Errorf("stalled: %v", figures["stalled"])
 	}
 	switch scenario, _, _ := strings.Cut(args, " "); scenario {
 	case "conn":

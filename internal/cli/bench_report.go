@@ -222,6 +222,7 @@ func tableRows() []tableRow {
 		{"against the protocol", []string{"protocol"}},
 		{"refused", []string{"refused"}},
 		{"connections lost", []string{"closed"}},
+		{"stalled", []string{"stalled.clients", "stalled.connected", "stalled.closed"}},
 		{"broker CPU", []string{"cpu.broker", "cpu.broker_per_million", "cpu.broker_per_kconn"}},
 		{"generator CPU", []string{"cpu.generator", "cpu.generator_per_million"}},
 		{"broker memory", []string{"memory.before", "memory.after", "memory.peak", "memory.per_client"}},
@@ -261,6 +262,8 @@ func toldAs(name string, v float64, u unit) string {
 		return fmt.Sprintf("%.3g s per 1,000 connects", v)
 	case name == "memory.per_client":
 		return fmt.Sprintf("%.0f B per connection", v)
+	case name == "stalled.connected" || name == "stalled.closed":
+		return count(int64(v+0.5)) + " " + key
 	case u == inRate:
 		return count(int64(v+0.5)) + "/s"
 	case strings.HasPrefix(name, "memory."):

@@ -35,7 +35,7 @@ func (b *bench) checkScenario() error {
 func (b *bench) traffic() load.Scenario {
 	sc := load.Scenario{
 		QoS: byte(b.qos), Retain: b.retain, Window: b.inflight, Sizes: b.payloads, Topics: b.topics,
-		Tick: b.tick, Churn: b.comes, Publishers: b.clients, Subscribers: b.clients, Threads: b.threads,
+		Tick: b.tick, Churn: b.comes, Publishers: b.clients, Subscribers: b.clients, Threads: b.threads, Stalled: b.stalled,
 	}
 	switch b.scenario {
 	case "pub":

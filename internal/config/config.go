@@ -82,11 +82,16 @@ type Limits struct {
 	QueueBytes    Size `yaml:"queue_bytes"`
 	// QueuesBytes bounds what waits for all sessions together.
 	QueuesBytes Size `yaml:"queues_bytes"`
+	// QueuesMemory bounds the memory of what waits in memory, for all sessions
+	// together.
+	QueuesMemory Size `yaml:"queues_memory"`
 	// QueueQoS0 keeps messages of QoS 0, in memory, for clients that are away or
 	// read slowly. They are the first to go where there is no room.
 	QueueQoS0 bool `yaml:"queue_qos0"`
 	// PendingBytes bounds the encoded bytes that wait for one slow client.
 	PendingBytes Size `yaml:"pending_bytes"`
+	// AllPendingBytes bounds them for all slow clients together.
+	AllPendingBytes Size `yaml:"all_pending_bytes"`
 	// TopicLevels bounds the levels of a topic name and of a topic filter.
 	TopicLevels int `yaml:"topic_levels"`
 	// Subscriptions bounds the subscriptions of one session, and

@@ -41,7 +41,9 @@ func defaultLimits() Limits {
 		QueueMessages:         100_000,
 		QueueBytes:            64 * MiB,
 		QueuesBytes:           16 * GiB,
+		QueuesMemory:          1 * GiB,
 		PendingBytes:          4 * MiB,
+		AllPendingBytes:       256 * MiB,
 		TopicLevels:           128,
 		Subscriptions:         10_000,
 		WildcardSubscriptions: 1_000,
@@ -81,7 +83,9 @@ func (l Limits) withDefaults() Limits {
 	l.QueueMessages = cmp.Or(l.QueueMessages, d.QueueMessages)
 	l.QueueBytes = cmp.Or(l.QueueBytes, d.QueueBytes)
 	l.QueuesBytes = cmp.Or(l.QueuesBytes, d.QueuesBytes)
+	l.QueuesMemory = cmp.Or(l.QueuesMemory, d.QueuesMemory)
 	l.PendingBytes = cmp.Or(l.PendingBytes, d.PendingBytes)
+	l.AllPendingBytes = cmp.Or(l.AllPendingBytes, d.AllPendingBytes)
 	l.TopicLevels = cmp.Or(l.TopicLevels, d.TopicLevels)
 	l.Subscriptions = cmp.Or(l.Subscriptions, d.Subscriptions)
 	l.WildcardSubscriptions = cmp.Or(l.WildcardSubscriptions, d.WildcardSubscriptions)

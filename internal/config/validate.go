@@ -134,7 +134,9 @@ func (k *check) limits(l Limits) {
 	atLeast(k, "limits.queue_messages", l.QueueMessages, 1)
 	atLeast(k, "limits.queue_bytes", l.QueueBytes, 1)
 	atLeast(k, "limits.queues_bytes", l.QueuesBytes, 1)
+	atLeast(k, "limits.queues_memory", l.QueuesMemory, 1)
 	atLeast(k, "limits.pending_bytes", l.PendingBytes, 1)
+	atLeast(k, "limits.all_pending_bytes", l.AllPendingBytes, 1)
 	// A topic has at most 65,535 bytes [MQTT-4.7.3-3], all of which may be /.
 	between(k, "limits.topic_levels", l.TopicLevels, 1, 65_536)
 	atLeast(k, "limits.subscriptions", l.Subscriptions, 1)

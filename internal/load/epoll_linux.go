@@ -102,7 +102,7 @@ func (t *epoll) send(p *peer) {
 		return
 	}
 	p.full = false
-	if err := t.watch(p, unix.EPOLL_CTL_MOD, unix.EPOLLIN); err != nil {
+	if err := t.watch(p, unix.EPOLL_CTL_MOD, t.interest(p)); err != nil {
 		t.g.ended(p, err)
 	}
 }
@@ -112,7 +112,7 @@ func (t *epoll) waitForRoom(p *peer) {
 		return
 	}
 	p.full = true
-	if err := t.watch(p, unix.EPOLL_CTL_MOD, unix.EPOLLIN|unix.EPOLLOUT); err != nil {
+	if err := t.watch(p, unix.EPOLL_CTL_MOD, t.interest(p)); err != nil {
 		t.g.ended(p, err)
 	}
 }
@@ -144,9 +144,37 @@ func (t *epoll) serve(ev *unix.EpollEvent) {
 	if ev.Events&unix.EPOLLOUT != 0 {
 		t.send(p)
 	}
-	if ev.Events&^unix.EPOLLOUT != 0 && p.fd >= 0 {
-		t.read(p)
+	if ev.Events&^unix.EPOLLOUT == 0 || p.fd < 0 {
+		return
 	}
+	if p.deaf {
+		t.ignore(p, ev.Events)
+		return
+	}
+	t.read(p)
+}
+
+// ignore leaves what has come for a peer that reads nothing. epoll need not tell of
+// it again, but of an end without reading, which it does unasked.
+func (t *epoll) ignore(p *peer, events uint32) {
+	if events&(unix.EPOLLERR|unix.EPOLLHUP) != 0 {
+		t.g.ended(p, errClosed)
+		return
+	}
+	if err := t.watch(p, unix.EPOLL_CTL_MOD, t.interest(p)); err != nil {
+		t.g.ended(p, err)
+	}
+}
+
+// interest is what epoll should tell of a peer that is connected.
+func (t *epoll) interest(p *peer) (events uint32) {
+	if !p.deaf {
+		events |= unix.EPOLLIN
+	}
+	if p.full {
+		events |= unix.EPOLLOUT
+	}
+	return events
 }
 
 func (t *epoll) connected(p *peer) {

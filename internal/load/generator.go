@@ -339,7 +339,7 @@ func (g *generator) pingAll(now int64) {
 	for n := 0; int64(g.pings.done)*gap <= now && n < len(g.peers); n++ {
 		p := g.peers[g.pings.done%uint64(len(g.peers))]
 		g.pings.done++
-		if p.pings == 0 {
+		if p.pings == 0 || p.deaf {
 			g.ping(p)
 		}
 	}

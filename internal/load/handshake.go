@@ -250,6 +250,10 @@ func (g *generator) ended(p *peer, why error) {
 }
 
 func (g *generator) guestEnded(p *peer, was state, why error) {
+	if p.deaf {
+		g.result.Stalled.Closed++
+		return
+	}
 	x := g.guest(p)
 	if was != leaving {
 		if x.gone == nil {

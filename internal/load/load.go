@@ -92,6 +92,10 @@ type Scenario struct {
 	// evenly, which gives the broker one wake-up for each at low rates.
 	Tick time.Duration
 
+	// Stalled is how many further subscribers subscribe to what the others do, and
+	// stop reading when messages begin to flow. What is sent to them is not counted.
+	Stalled int
+
 	// Churn is how many further clients a second connect, subscribe, publish,
 	// receive and leave, beside the traffic; 0 is none.
 	Churn float64
@@ -127,6 +131,8 @@ func (s Scenario) Validate() error {
 		return fmt.Errorf("scenario: %d publishers are no multiple of %d subscribers", s.Publishers, s.Subscribers)
 	case s.Shape == Wild && s.Filters < s.Subscribers:
 		return fmt.Errorf("scenario: %d filters for %d subscribers: at least one each", s.Filters, s.Subscribers)
+	case s.Stalled < 0 || s.Stalled > maxPeers || s.Stalled > 0 && s.Subscribers == 0:
+		return fmt.Errorf("scenario: %d stalled beside %d subscribers", s.Stalled, s.Subscribers)
 	case s.QoS > 2:
 		return fmt.Errorf("scenario: QoS %d", s.QoS)
 	case s.Rate < 0 || s.Tick < 0 || s.Churn < 0:
@@ -200,7 +206,11 @@ func (s Scenario) String() string {
 	if s.Rate > 0 {
 		pace = fmt.Sprintf("open loop, %g %s/s in ticks of %v", s.Rate, what, s.Tick)
 	}
-	return fmt.Sprintf("%d → %d, QoS %d, %s, %s B", s.Publishers, s.Subscribers, s.QoS, pace, list(s.Sizes))
+	beside := ""
+	if s.Stalled > 0 {
+		beside = fmt.Sprintf(" and %d stalled", s.Stalled)
+	}
+	return fmt.Sprintf("%d → %d%s, QoS %d, %s, %s B", s.Publishers, s.Subscribers, beside, s.QoS, pace, list(s.Sizes))
 }
 
 func list(sizes []int) string {

@@ -26,6 +26,8 @@ func TestValidate(t *testing.T) {
 		"threads for all pairs":     {func(s *Scenario) { s.Threads = 3 }, ""},
 		"more threads than pairs":   {func(s *Scenario) { s.Threads = 4 }, "4 threads"},
 		"threads that share a flow": {func(s *Scenario) { s.Shape, s.Threads = Fanin, 2 }, "one thread"},
+		"stalled ones beside none":  {func(s *Scenario) { s.Shape, s.Subscribers, s.Stalled = Alone, 0, 3 }, "3 stalled beside 0"},
+		"fewer than none stall":     {func(s *Scenario) { s.Stalled = -1 }, "-1 stalled"},
 		"a rate below 0":            {func(s *Scenario) { s.Rate = -1 }, "rate -1"},
 		"no room for the stamp":     {func(s *Scenario) { s.Sizes = []int{64, 23} }, "payload of 23"},
 		"a payload out of reason":   {func(s *Scenario) { s.Sizes = []int{1 << 30} }, "payload of 1073741824"},

@@ -48,6 +48,7 @@ func (s Scenario) part(i int) Scenario {
 	if s.Shape == Pairs {
 		p.Subscribers = p.Publishers
 	}
+	p.Stalled = s.Stalled*(i+1)/s.Threads - s.Stalled*i/s.Threads
 	p.Rate = s.Rate * float64(p.Publishers) / float64(s.Publishers)
 	return p
 }
@@ -122,6 +123,9 @@ func sum(parts []*Result) *Result {
 		r.Latency.Add(&o.Latency)
 		r.Late.Add(&o.Late)
 		r.Behind += o.Behind
+		r.Stalled.Clients += o.Stalled.Clients
+		r.Stalled.Connected += o.Stalled.Connected
+		r.Stalled.Closed += o.Stalled.Closed
 		r.All.Sent += o.All.Sent
 		r.All.Acked += o.All.Acked
 		r.All.Expected += o.All.Expected

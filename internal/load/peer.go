@@ -29,6 +29,7 @@ type peer struct {
 	state state
 	dirty bool   // is in the list of those to flush
 	full  bool   // the transport took no more for now
+	deaf  bool   // nothing is read any more
 	fd    int    // of plain TCP on Linux, -1 once closed
 	life  int32  // counts its connections: events of an earlier one are stale
 	pipe  *pipe  // of other transports

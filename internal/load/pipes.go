@@ -186,6 +186,9 @@ func (t *pipes) serve(e event) {
 	case pipeOpened:
 		t.g.opened(p)
 	case pipeRead:
+		if p.deaf {
+			return // the reader waits for good
+		}
 		t.read(p, e.b)
 		if p.pipe == e.from {
 			e.from.again <- struct{}{}

@@ -32,6 +32,10 @@ type Result struct {
 	OtherCPU  time.Duration // of everything else on the machine: how quiet it was
 	RSS       int64         // resident bytes of the broker at the window's end
 
+	Stalled  Stalled
+	EmptyRSS int64 // with Stalled: before messages flowed
+	PeakRSS  int64 // with Stalled: the most while they did
+
 	All         Totals
 	Faults      Faults // of the whole run, warm-up and drain included
 	Interrupted bool   // the window is shorter than it should be

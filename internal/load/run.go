@@ -58,6 +58,7 @@ type trafficRun struct {
 	ends   int64 // of lingering
 	asked  bool  // whether the broker has everything
 	churn  *churn
+	deaf   *stalled
 
 	before  usage
 	atStart counts
@@ -68,11 +69,16 @@ type counts struct {
 	published, acked, delivered, churned, bytesOut, bytesIn uint64
 }
 
-// connect opens all connections, subscribers first.
+// connect opens all connections, subscribers first. Those that are going to stall
+// are not among what is ramped up.
 func (r *trafficRun) connect(ctx context.Context) error {
 	g := r.g
+	r.deaf = newStalled(g)
 	n := len(g.subs) + len(g.pubs)
 	ramp := func(part int) time.Duration { return r.timing.Ramp * time.Duration(part) / time.Duration(n) }
+	if err := g.open(ctx, r.deaf.all(), spread(0, 0)); err != nil {
+		return err
+	}
 	if err := g.open(ctx, g.subscriberPeers(), spread(ramp(len(g.subs)), len(g.subs))); err != nil {
 		return err
 	}
@@ -82,6 +88,10 @@ func (r *trafficRun) connect(ctx context.Context) error {
 // measure runs the loop through all its steps.
 func (r *trafficRun) measure(ctx context.Context) error {
 	g := r.g
+	if err := r.deaf.before(); err != nil {
+		return err
+	}
+	r.deaf.stop()
 	g.restart()
 	g.from = int64(r.timing.Warm)
 	g.to = g.from + int64(r.timing.Measure)
@@ -94,7 +104,9 @@ func (r *trafficRun) measure(ctx context.Context) error {
 	}
 	var err error
 	end := g.until(context.WithoutCancel(ctx), func(now int64) bool {
-		err = r.advance(now, ctx.Err() != nil)
+		if err = r.advance(now, ctx.Err() != nil); err == nil {
+			err = r.deaf.look(now)
+		}
 		if err == nil && r.step < draining {
 			g.pace(now)
 			r.churn.keepUp(now)
@@ -106,6 +118,7 @@ func (r *trafficRun) measure(ctx context.Context) error {
 	}
 	g.settleAccounts()
 	r.churn.settle()
+	r.deaf.settle()
 	copies := uint64(g.copies)
 	g.result.All = Totals{Sent: g.published, Acked: g.acked, Expected: g.published * copies, Received: g.delivered}
 	g.result.Clients = len(g.pubs) + len(g.subs)
@@ -135,7 +148,7 @@ func (r *trafficRun) advance(now int64, stop bool) error {
 			r.step, r.ends = lingering, now+int64(linger)
 		}
 	case lingering:
-		if now > r.ends {
+		if now > r.ends && !r.deaf.revealing(now) {
 			r.step = over
 		}
 		return nil

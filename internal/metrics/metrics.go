@@ -135,6 +135,8 @@ func figures() []figure {
 		gauge("retained_messages", "Retained messages.", func(b *broker.Broker) float64 { n, _ := b.RetainedCount(); return float64(n) }),
 		gauge("retained_bytes", "Bytes of retained messages.", func(b *broker.Broker) float64 { _, n := b.RetainedCount(); return float64(n) }),
 		gauge("queue_messages", "Messages waiting for their clients.", func(b *broker.Broker) float64 { n, _ := b.Waiting(); return float64(n) }),
+		gauge("queue_memory_bytes", "Memory of the messages waiting for their clients in memory.", func(b *broker.Broker) float64 { _, n := b.Held(); return float64(n) }),
+		gauge("pending_bytes", "Encoded bytes that connections do not take.", func(b *broker.Broker) float64 { n, _ := b.Held(); return float64(n) }),
 		gauge("queue_bytes", "Bytes of messages waiting for their clients.", func(b *broker.Broker) float64 { _, n := b.Waiting(); return float64(n) }),
 	}
 }
