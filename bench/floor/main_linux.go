@@ -7,7 +7,8 @@
 // It is no broker. It looks at lengths and topics and believes the rest: no
 // sessions, no retained messages, no QoS 2, no keep-alive. A subscriber gets
 // the publisher's own bytes, its packet identifier among them, and their
-// PUBACKs are for nobody. Filters are compared one by one, once for each topic.
+// PUBACKs are for nobody. Filters with wildcards are compared one by one, once
+// for each topic.
 //
 // Usage: floor PORT
 package main
@@ -35,6 +36,7 @@ type conn struct {
 	touched bool   // it is in relay.touched
 	full    bool   // the socket has no room; the kernel will say when it has
 	route   *route // of the last PUBLISH
+	filters []string
 }
 
 // route is the way of all messages of one topic, until a subscription changes.
@@ -52,9 +54,10 @@ type subscription struct {
 // relay has one goroutine, which owns everything.
 type relay struct {
 	epoll, listener int
-	conns           []*conn // by descriptor
-	subscriptions   []subscription
-	version         int // grows with each change of subscriptions
+	conns           []*conn            // by descriptor
+	exact           map[string][]*conn // who subscribed to a topic
+	wild            []subscription     // and to more than one
+	version         int                // grows with each change of either
 	routes          map[string]*route
 	touched         []*conn
 	in              []byte
@@ -76,7 +79,7 @@ func run(args []string) error {
 	if err != nil {
 		return fmt.Errorf("usage: floor PORT: %w", err)
 	}
-	r := &relay{routes: map[string]*route{}, in: make([]byte, 64<<10)}
+	r := &relay{exact: map[string][]*conn{}, routes: map[string]*route{}, in: make([]byte, 64<<10)}
 	if err := r.listen(int(port)); err != nil {
 		return err
 	}
@@ -196,7 +199,8 @@ func (r *relay) find(name []byte) *route {
 		return known
 	}
 	way := &route{topic: string(name), version: r.version}
-	for _, s := range r.subscriptions {
+	way.targets = slices.Clone(r.exact[way.topic])
+	for _, s := range r.wild {
 		if topic.Match(s.filter, way.topic) && !slices.Contains(way.targets, s.by) {
 			way.targets = append(way.targets, s.by)
 		}
@@ -213,10 +217,9 @@ func (r *relay) subscribe(c *conn, body []byte) bool {
 	}
 	answer := packet.Suback{ID: s.ID}
 	for _, asked := range s.Filters {
-		r.subscriptions = append(r.subscriptions, subscription{asked.Filter, c})
+		r.add(subscription{asked.Filter, c})
 		answer.Codes = append(answer.Codes, packet.Code(min(asked.QoS, 1)))
 	}
-	r.changed()
 	r.send(c, packet.AppendSuback(nil, packet.SUBACK, &answer, packet.V311, 0)...)
 	return true
 }
@@ -226,18 +229,27 @@ func (r *relay) unsubscribe(c *conn, body []byte) bool {
 	if err != nil {
 		return false
 	}
-	r.forget(func(s subscription) bool { return s.by == c && slices.Contains(u.Filters, s.filter) })
+	for _, filter := range u.Filters {
+		r.remove(subscription{filter, c})
+	}
 	r.send(c, packet.AppendSuback(nil, packet.UNSUBACK, &packet.Suback{ID: u.ID}, packet.V311, 0)...)
 	return true
 }
 
-func (r *relay) forget(gone func(subscription) bool) {
-	r.subscriptions = slices.DeleteFunc(r.subscriptions, gone)
-	r.changed()
+func (r *relay) add(s subscription) {
+	r.remove(s) // it may be there
+	if topic.Wildcard(s.filter) {
+		r.wild = append(r.wild, s)
+	} else {
+		r.exact[s.filter] = append(r.exact[s.filter], s.by)
+	}
+	s.by.filters = append(s.by.filters, s.filter)
 }
 
-// changed makes all routes be looked for again.
-func (r *relay) changed() {
+// remove takes a subscription away, and makes all routes be looked for again.
+func (r *relay) remove(s subscription) {
+	r.wild = slices.DeleteFunc(r.wild, func(x subscription) bool { return x == s })
+	r.exact[s.filter] = slices.DeleteFunc(r.exact[s.filter], func(c *conn) bool { return c == s.by })
 	r.version++
 	clear(r.routes)
 }

@@ -65,7 +65,9 @@ func (r *relay) accept() error {
 // drop closes a connection.
 func (r *relay) drop(c *conn) error {
 	r.conns[c.fd] = nil
-	r.forget(func(s subscription) bool { return s.by == c })
+	for _, filter := range c.filters {
+		r.remove(subscription{filter, c})
+	}
 	err := unix.Close(c.fd)
 	c.fd = -1
 	return err
