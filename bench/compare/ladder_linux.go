@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -104,7 +105,7 @@ func newLadderTable(l ladder) *ladderTable {
 
 // traffic is every table of traffic, those of the ladders included.
 func (r *report) traffic() []*loadTable {
-	all := r.loads[:len(r.loads):len(r.loads)]
+	all := slices.Clip(r.loads)
 	for _, t := range r.ladders {
 		all = append(all, t.loads...)
 	}
@@ -128,7 +129,8 @@ func measureLadders(ctx context.Context, o *options, r *report, round int, progr
 func (r *report) writeLadders(b *strings.Builder) {
 	for _, t := range r.ladders {
 		fmt.Fprintf(b, "## %s: CPU seconds per million deliveries\n\n%s.\n\n", t.name, t.why)
-		heads := []string{t.what}
+		heads := make([]string, 0, 2*len(r.columns())+3)
+		heads = append(heads, t.what)
 		for _, name := range r.columns() {
 			heads = append(heads, name+" (min–max)", "step")
 		}

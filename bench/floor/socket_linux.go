@@ -40,7 +40,7 @@ func (r *relay) watch(fd, op int, events uint32) error {
 func (r *relay) accept() error {
 	for {
 		fd, _, err := unix.Accept4(r.listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
-		switch err { //nolint:errorlint // the kernel's own
+		switch err {
 		case nil:
 		case unix.EAGAIN:
 			return nil
