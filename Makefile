@@ -38,6 +38,7 @@ check: ## format, vet, lint and go test -race; TESTFLAGS='-run X' narrows it
 	@tools/step vet     go vet ./...
 	@tools/step lint    $(LINT) run
 	@tools/step tests   go test -race -vet=off -timeout 20m $(TESTFLAGS) ./...
+	@tools/step plots   go test -C tools ./plot
 
 .PHONY: fmt
 fmt: ## format the code as check wants it
@@ -57,7 +58,12 @@ crash: build ## kill the server CYCLES (200) times under load and look for what 
 
 .PHONY: bench
 bench: build ## compare with mosquitto on this machine; ARGS=-quick for a first look
-	go run ./bench/compare $(ARGS)
+	go build -o bin/floor ./bench/floor
+	go run ./bench/compare -floor bin/floor $(ARGS)
+
+.PHONY: plots
+plots: ## draw docs/img/*.svg of the newest of bench/results
+	go run -C tools ./plot
 
 .PHONY: changelog
 changelog: ## show what the fragments in changes/ add to the next release

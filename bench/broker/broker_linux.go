@@ -66,6 +66,11 @@ func Mosquitto(path string) Kind {
 	}
 }
 
+// Floor is bench/floor, which is no broker but the least that one can cost.
+func Floor(path string) Kind {
+	return Kind{Name: "floor", Argv: []string{path, "{port}"}}
+}
+
 // OnDisk is the broker with its state in a directory under the given one.
 func (k Kind) OnDisk(under string) Kind {
 	k.under = under

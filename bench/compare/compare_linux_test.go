@@ -107,6 +107,8 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 		"no rounds":             {[]string{"-rounds", "0"}, "-rounds"},
 		"too small a payload":   {[]string{"-payload", "8"}, "payload of 8"},
 		"no such fantail":       {[]string{"-fantail", "/nonexistent"}, "go build"},
+		"no such floor":         {[]string{"-floor", "/nonexistent"}, "go build -o bin/floor"},
+		"half a ladder's name":  {[]string{"-only", "grow-conn"}, "grow-connections-closed, grow-connections-10000, grow-filters-closed"},
 		"no such mosquitto":     {[]string{"-mosquitto", "/nonexistent"}, "apt-get install mosquitto"},
 		"no such data dir":      {[]string{"-data-dir", "/nonexistent"}, "no such directory"},
 		"no such durability":    {[]string{"-durability", "hope"}, "fsync or memory"},

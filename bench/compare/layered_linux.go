@@ -38,7 +38,7 @@ func layers(brokers []broker.Kind) []string {
 	return nil
 }
 
-func layered(k broker.Kind) bool { return k.Name == "fantail" }
+func layered(k broker.Kind) bool { return k.Name == fantailName }
 
 // measureLayered opens idle connections over WebSocket or TLS to a fresh broker.
 func measureLayered(ctx context.Context, k broker.Kind, over string, idle load.Idle) (result *load.IdleResult, err error) {

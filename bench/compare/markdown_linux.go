@@ -22,6 +22,7 @@ func (r *report) markdown() string {
 	for _, t := range r.loads {
 		r.writeLoad(&b, t)
 	}
+	r.writeLadders(&b)
 	r.writeDurables(&b)
 	for _, t := range r.idles {
 		r.writeIdle(&b, t)
@@ -34,36 +35,33 @@ func (r *report) writeHead(b *strings.Builder) {
 	fmt.Fprintf(b, "- command: `%s`\n", r.commandLine())
 	fmt.Fprintf(b, "- machine: %v; load average at the start %s\n", r.machine, r.machine.load)
 	length := ""
-	if len(r.loads) > 0 {
+	if len(r.loads)+len(r.ladders) > 0 {
 		length = fmt.Sprintf(" × %v after %v of warm-up", r.seconds, warmUp)
 	}
 	fmt.Fprintf(b, "- rounds: %d%s, of which the tables show medians; brokers in turns, a fresh process each time\n", r.rounds, length)
 	for i, name := range r.brokers {
 		fmt.Fprintf(b, "- %s: %s\n", name, r.versions[i])
 	}
+	if r.floor {
+		fmt.Fprintf(b, "- %s: %s\n", floorName, floorIs)
+	}
 	b.WriteString("\nThe columns are explained in bench/README.md.\n\n")
 }
 
 // writeSummary is the table one looks at first.
 func (r *report) writeSummary(b *strings.Builder) {
-	fmt.Fprintf(b, "## Broker CPU seconds per million deliveries\n\n| scenario |")
-	for _, name := range r.brokers {
-		fmt.Fprintf(b, " %s |", name)
-	}
-	others := r.others()
-	for _, name := range others {
-		fmt.Fprintf(b, " %s ÷ %s |", name, r.against)
-	}
-	b.WriteString(" faults |\n|---|" + strings.Repeat("---|", len(r.brokers)+len(others)+1) + "\n")
+	b.WriteString("## Broker CPU seconds per million deliveries\n\n")
+	heads := slices.Concat([]string{"scenario"}, r.columns(), r.heads(), []string{"faults"})
+	fmt.Fprintf(b, "| %s |\n|%s\n", strings.Join(heads, " | "), strings.Repeat("---|", len(heads)))
 	for _, t := range r.loads {
-		fmt.Fprintf(b, "| %s |", t.scenario.Name())
-		for _, name := range r.brokers {
-			fmt.Fprintf(b, " %s |", number(t.row(name).median((*load.Result).CPUPerMillion)))
+		cells := make([]string, 0, len(heads))
+		cells = append(cells, t.scenario.Name())
+		for _, name := range r.columns() {
+			cells = append(cells, number(t.row(name).median((*load.Result).CPUPerMillion)))
 		}
-		for _, name := range others {
-			fmt.Fprintf(b, " %s |", r.ratio(t, name))
-		}
-		fmt.Fprintf(b, " %s |\n", r.whoFailed(t))
+		cells = append(cells, r.ratios(t)...)
+		cells = append(cells, r.whoFailed(t))
+		fmt.Fprintf(b, "| %s |\n", strings.Join(cells, " | "))
 	}
 	b.WriteString("\n")
 }
@@ -72,19 +70,14 @@ func (r *report) others() []string {
 	return slices.DeleteFunc(slices.Clone(r.brokers), func(s string) bool { return s == r.against })
 }
 
-// ratio is the CPU per message of a broker in terms of the yardstick's.
-func (r *report) ratio(t *loadTable, name string) string {
-	mine := t.row(name).median((*load.Result).CPUPerMillion)
-	theirs := t.row(r.against).median((*load.Result).CPUPerMillion)
-	if mine == 0 || theirs == 0 {
-		return none
-	}
-	return fmt.Sprintf("%.3f", mine/theirs)
+// ratio is the CPU per message of a broker in terms of another's.
+func (t *loadTable) ratio(name, to string) string {
+	return quotient(t.row(name).median((*load.Result).CPUPerMillion), t.row(to).median((*load.Result).CPUPerMillion))
 }
 
 func (r *report) whoFailed(t *loadTable) string {
 	var who []string
-	for _, name := range r.brokers {
+	for _, name := range r.columns() {
 		if row := t.row(name); row.faulty() || len(row.errs) > 0 {
 			who = append(who, name)
 		}
@@ -99,20 +92,23 @@ func (r *report) writeLoad(b *strings.Builder, t *loadTable) {
 	fmt.Fprintf(b, "## %s: %v\n\n", t.scenario.Name(), t.scenario)
 	fmt.Fprintf(b, "| broker | sent/s | delivered/s | CPU s/M (min–max) | ÷ %s | p50 µs | p99 µs | p99.9 µs | RSS MiB | generator CPU s/M | others' CPU | faults |\n", r.against)
 	b.WriteString("|---|---|---|---|---|---|---|---|---|---|---|---|\n")
-	for _, name := range r.brokers {
+	for _, name := range r.columns() {
 		row := t.row(name)
+		if len(row.results)+len(row.errs) == 0 {
+			continue // the floor cannot do it
+		}
 		cells := []string{
 			name,
 			number(row.median(func(x *load.Result) float64 { return perSecond(x.Sent, x.Window) })),
 			number(row.median(func(x *load.Result) float64 { return perSecond(x.Received, x.Window) })),
 			row.spread((*load.Result).CPUPerMillion),
-			r.ratio(t, name),
+			t.ratio(name, r.against),
 			number(row.quantile(0.5)),
 			number(row.quantile(0.99)),
 			number(row.quantile(0.999)),
 			number(row.median(func(x *load.Result) float64 { return float64(x.RSS) / (1 << 20) })),
 			number(row.median((*load.Result).OwnPerMillion)),
-			r.noise(row),
+			percent(r.noise(row)),
 			row.trouble(),
 		}
 		fmt.Fprintf(b, "| %s |\n", strings.Join(cells, " | "))
@@ -121,18 +117,16 @@ func (r *report) writeLoad(b *strings.Builder, t *loadTable) {
 }
 
 // noise is the share of the machine that neither broker nor generator used.
-func (r *report) noise(row *loadRow) string {
-	if len(row.results) == 0 {
-		return none
-	}
-	share := row.median(func(x *load.Result) float64 {
+func (r *report) noise(row *loadRow) float64 {
+	return row.median(func(x *load.Result) float64 {
 		if x.Window <= 0 {
 			return 0
 		}
 		return x.OtherCPU.Seconds() / x.Window.Seconds() / float64(r.machine.cores)
 	})
-	return fmt.Sprintf("%.0f %%", 100*share)
 }
+
+func percent(share float64) string { return fmt.Sprintf("%.0f %%", 100*share) }
 
 // trouble tells every fault of every round.
 func (row *loadRow) trouble() string {

@@ -22,14 +22,12 @@ const (
 func measureAll(ctx context.Context, o *options, r *report, progress io.Writer) error {
 	for round := range o.rounds {
 		for i, sc := range o.scenarios {
-			for _, k := range o.brokers {
-				result, err := measureLoad(ctx, k, sc, o.seconds)
-				if ctx.Err() != nil {
-					return ctx.Err()
-				}
-				r.loads[i].add(k.Name, result, err)
-				fmt.Fprintf(progress, "round %d  %-18s %-12s %s\n", round+1, sc.Name(), k.Name, loadLine(result, err))
+			if err := measureTurns(ctx, o, r.loads[i], sc.Name(), round, progress); err != nil {
+				return err
 			}
+		}
+		if err := measureLadders(ctx, o, r, round, progress); err != nil {
+			return err
 		}
 		if err := measureDurables(ctx, o, r, round, progress); err != nil {
 			return err
@@ -37,6 +35,19 @@ func measureAll(ctx context.Context, o *options, r *report, progress io.Writer) 
 		if err := measureIdle(ctx, o, r, round, progress); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// measureTurns gives each broker its turn at a scenario.
+func measureTurns(ctx context.Context, o *options, t *loadTable, name string, round int, progress io.Writer) error {
+	for _, k := range o.under(t.scenario) {
+		result, err := measureLoad(ctx, k, t.scenario, o.seconds)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		t.add(k.Name, result, err)
+		fmt.Fprintf(progress, "round %d  %-18s %-12s %s\n", round+1, name, k.Name, loadLine(result, err))
 	}
 	return nil
 }

@@ -18,8 +18,10 @@ import (
 // options is the command line, checked.
 type options struct {
 	brokers   []broker.Kind
-	against   string // the yardstick's name
+	against   string       // the yardstick's name
+	floor     *broker.Kind // nil: it is not measured
 	scenarios []load.Scenario
+	ladders   []ladder
 	durables  []load.Durable
 	data      string // where brokers keep their state in the durable scenarios
 	promise   string // Fantail's durability in them
@@ -32,13 +34,14 @@ type options struct {
 
 // flags is the command line as written.
 type flags struct {
-	fantail, mosquitto, against, only, out string
-	data, durability                       string
-	brokers                                []broker.Kind
-	rounds, idle, payload                  int
-	seconds, rate, size                    float64
-	tick                                   time.Duration
-	quick                                  bool
+	fantail, floor, mosquitto, against string
+	only, out                          string
+	data, durability                   string
+	brokers                            []broker.Kind
+	rounds, idle, payload              int
+	seconds, rate, size                float64
+	tick                               time.Duration
+	quick                              bool
 }
 
 func parseOptions(args []string, stderr io.Writer) (*options, error) {
@@ -62,6 +65,7 @@ func (f *flags) define(stderr io.Writer) *flag.FlagSet {
 	set := flag.NewFlagSet("compare", flag.ContinueOnError)
 	set.SetOutput(stderr)
 	set.StringVar(&f.fantail, "fantail", "./bin/fantail", "our broker's `file`; '' leaves it out")
+	set.StringVar(&f.floor, "floor", "", "bench/floor's `file`, to show beside the brokers the least that messages can cost")
 	set.StringVar(&f.mosquitto, "mosquitto", "/usr/sbin/mosquitto", "mosquitto's `file`; '' leaves it out")
 	set.Func("broker", "a further broker, `name=command` with {port}, or {mosquitto.conf} for a mosquitto; {dir} is an empty directory (repeatable)",
 		func(s string) error {
@@ -75,7 +79,7 @@ func (f *flags) define(stderr io.Writer) *flag.FlagSet {
 	set.Float64Var(&f.rate, "rate", 10_000, "deliveries per second of the open loop; 0 leaves it out")
 	set.DurationVar(&f.tick, "tick", 200*time.Microsecond, "grain of the open loop's schedule; 0 spaces messages evenly")
 	set.IntVar(&f.payload, "payload", 128, "bytes of a message")
-	set.StringVar(&f.only, "only", "", "comma-separated scenario `names` or the first words of them: pairs,fanin-q1,pairs-q0-closed,durable,idle")
+	set.StringVar(&f.only, "only", "", "comma-separated scenario `names` or the first words of them: pairs,fanin-q1,pairs-q0-closed,grow,durable,idle; grow only runs if it is named")
 	set.IntVar(&f.idle, "idle", 15_000, "connections of the idle scenario; 0 leaves it out")
 	set.Float64Var(&f.size, "durable-size", 1, "messages and sessions of the durable scenarios, in terms of those that the goals were set with")
 	set.StringVar(&f.data, "data-dir", ".", "`directory`, on a disk, under which brokers keep their state in the durable scenarios")
@@ -128,7 +132,11 @@ func (f *flags) check() (*options, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := o.choose(all, durables, f.only); err != nil {
+	ladders, err := planLadders(f.rate, f.tick, f.payload)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.choose(all, ladders, durables, f.only); err != nil {
 		return nil, err
 	}
 	if o.data, err = filepath.Abs(f.data); err != nil {
@@ -141,7 +149,7 @@ func (f *flags) check() (*options, error) {
 }
 
 // choose keeps the scenarios that -only names.
-func (o *options) choose(all []load.Scenario, durables []load.Durable, only string) error {
+func (o *options) choose(all []load.Scenario, ladders []ladder, durables []load.Durable, only string) error {
 	if only == "" {
 		o.scenarios, o.durables = all, durables
 		return nil
@@ -152,6 +160,11 @@ func (o *options) choose(all []load.Scenario, durables []load.Durable, only stri
 			o.scenarios = append(o.scenarios, sc)
 		}
 	}
+	for _, l := range ladders {
+		if slices.ContainsFunc(words, func(w string) bool { return matches(w, l.name) }) {
+			o.ladders = append(o.ladders, l)
+		}
+	}
 	for _, sc := range durables {
 		if slices.ContainsFunc(words, func(w string) bool { return matchesDurable(w, sc) }) {
 			o.durables = append(o.durables, sc)
@@ -160,9 +173,10 @@ func (o *options) choose(all []load.Scenario, durables []load.Durable, only stri
 	for _, w := range words {
 		known := w == idleName ||
 			slices.ContainsFunc(all, func(sc load.Scenario) bool { return matches(w, sc.Name()) }) ||
+			slices.ContainsFunc(ladders, func(l ladder) bool { return matches(w, l.name) }) ||
 			slices.ContainsFunc(durables, func(sc load.Durable) bool { return matchesDurable(w, sc) })
 		if !known {
-			return fmt.Errorf("-only %s: no such scenario; there are %s, %s (%s) and %s", w, names(all), durableName, durableNames(durables), idleName)
+			return fmt.Errorf("-only %s: no such scenario; there are %s, %s, %s (%s) and %s", w, names(all), ladderNames(ladders), durableName, durableNames(durables), idleName)
 		}
 	}
 	if !slices.Contains(words, idleName) {
@@ -186,6 +200,13 @@ func (o *options) gather(f *flags) error {
 		o.brokers = append(o.brokers, broker.Fantail(f.fantail, f.durability))
 	}
 	o.brokers = append(o.brokers, f.brokers...)
+	if f.floor != "" {
+		if _, err := os.Stat(f.floor); err != nil {
+			return fmt.Errorf("no floor at %s: build it (go build -o bin/floor ./bench/floor)", f.floor)
+		}
+		floor := broker.Floor(f.floor)
+		o.floor = &floor
+	}
 	if len(o.brokers) == 0 {
 		return errors.New("no broker to measure")
 	}

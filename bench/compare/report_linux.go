@@ -24,7 +24,9 @@ type report struct {
 	brokers  []string // in the order of their turns
 	versions []string // of each
 	against  string
+	floor    bool // is measured too
 	loads    []*loadTable
+	ladders  []*ladderTable
 	durables []*durableTable
 	disk     disk   // of the durable scenarios
 	promise  string // Fantail's durability in them
@@ -63,6 +65,7 @@ func newReport(ctx context.Context, o *options, args []string) *report {
 		rounds:  o.rounds,
 		seconds: o.seconds,
 		against: o.against,
+		floor:   o.floor != nil,
 		promise: o.promise,
 	}
 	for _, k := range o.brokers {
@@ -71,6 +74,9 @@ func newReport(ctx context.Context, o *options, args []string) *report {
 	}
 	for _, sc := range o.scenarios {
 		r.loads = append(r.loads, &loadTable{scenario: sc, rows: map[string]*loadRow{}})
+	}
+	for _, l := range o.ladders {
+		r.ladders = append(r.ladders, newLadderTable(l))
 	}
 	for _, sc := range o.durables {
 		r.durables = append(r.durables, &durableTable{scenario: sc, rows: map[string]*durableRow{}})
@@ -137,7 +143,7 @@ func (t *idleTable) name() string {
 // exitCode is what the shell hears: a broker's faults before a run's.
 func (r *report) exitCode() int {
 	code := 0
-	for _, t := range r.loads {
+	for _, t := range r.traffic() {
 		for _, row := range t.rows {
 			if row.faulty() {
 				return exitFaulty
