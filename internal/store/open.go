@@ -287,6 +287,7 @@ func (s *Store) options(f *fence) *pebble.Options {
 		},
 		CompactionConcurrencyRange: func() (lower, upper int) { return 1, 2 },
 	}
+	o.Experimental.CompactionScheduler = &compactions{}
 	return o
 }
 
