@@ -93,8 +93,8 @@ func (c *compactions) start() bool {
 // grant is leave to compact.
 type grant struct{ c *compactions }
 
-func (grant) Started()                                           {}
-func (grant) MeasureCPU(pebble.CompactionGoroutineKind)          {}
+func (grant) Started()                                          {}
+func (grant) MeasureCPU(pebble.CompactionGoroutineKind)         {}
 func (grant) CumulativeStats(pebble.CompactionGrantHandleStats) {}
 
 // Done implements pebble.CompactionGrantHandle.
