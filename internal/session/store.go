@@ -221,7 +221,7 @@ type Stored struct {
 
 // Restore makes a new session what an earlier process left.
 func (s *Session) Restore(from *Stored) {
-	s.Terms, s.subs, s.count, s.seq = from.Terms, nil, 0, from.Last
+	s.Terms, s.subs, s.count, s.seq = from.Terms, subscriptions{}, 0, from.Last
 	for _, sub := range from.Subscriptions {
 		s.Subscribe(sub)
 	}

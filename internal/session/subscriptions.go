@@ -10,8 +10,29 @@ import (
 // filters that begin alike: they lie one behind the other in chunks of bytes, each
 // filter without what it has in common with the one before, so that a
 // subscription takes 10 to 20 bytes here and the garbage collector sees none of
-// them. A change writes one chunk anew.
-type subscriptions [][]byte
+// them. A change writes one chunk anew. Most sessions have one chunk: it hangs at
+// the session itself, with no list between for the collector to follow.
+type subscriptions struct {
+	only [1][]byte
+	list *[][]byte // nil: only, which is empty else
+}
+
+// chunks are the chunks, of which an only one may be empty.
+func (l *subscriptions) chunks() [][]byte {
+	if l.list != nil {
+		return *l.list
+	}
+	return l.only[:]
+}
+
+// set replaces the chunks.
+func (l *subscriptions) set(chunks [][]byte) {
+	if len(chunks) > 1 {
+		l.only[0], l.list = nil, &chunks
+		return
+	}
+	l.only[0], l.list = chunks[0], nil
+}
 
 const (
 	chunkSize = 512 // a longer chunk is divided, unless it is one entry
@@ -100,16 +121,13 @@ type place struct {
 	found    bool
 }
 
-func (l subscriptions) find(filter string) (p place) {
-	p.chunk = max(sort.Search(len(l), func(i int) bool {
-		first, _ := entryAt(l[i], 0)
+func (l *subscriptions) find(filter string) (p place) {
+	chunks := l.chunks()
+	p.chunk = sort.Search(len(chunks)-1, func(i int) bool {
+		first, _ := entryAt(chunks[i+1], 0)
 		return string(first.rest) > filter
-	})-1, 0)
-	if len(l) == 0 {
-		p.last = true
-		return p
-	}
-	chunk := l[p.chunk]
+	})
+	chunk := chunks[p.chunk]
 	for p.to < len(chunk) {
 		p.from = p.to
 		p.there, p.to = entryAt(chunk, p.from)
@@ -144,9 +162,6 @@ func (l *subscriptions) put(s *Subscription) (existed bool) {
 	if !p.found && !p.last {
 		b = p.there.append(b, p.common, "", p.there.rest[p.common-p.there.same:])
 	}
-	if len(*l) == 0 {
-		*l = append(*l, nil)
-	}
 	l.replace(p.chunk, p.from, p.to, b)
 	return p.found
 }
@@ -157,7 +172,7 @@ func (l *subscriptions) remove(filter string) (existed bool) {
 	if !p.found {
 		return false
 	}
-	chunk := (*l)[p.chunk]
+	chunk := l.chunks()[p.chunk]
 	if p.to == len(chunk) {
 		l.replace(p.chunk, p.from, p.to, nil)
 		return true
@@ -172,19 +187,18 @@ func (l *subscriptions) remove(filter string) (existed bool) {
 
 // replace puts b in the place of a part of a chunk.
 func (l *subscriptions) replace(i, from, to int, b []byte) {
-	old := (*l)[i]
+	chunks := l.chunks()
+	old := chunks[i]
 	size := len(old) - (to - from) + len(b)
-	if size == 0 {
-		*l = slices.Delete(*l, i, i+1)
-		return
-	}
 	if size <= cap(old) && size >= cap(old)/2 {
-		(*l)[i] = slices.Replace(old, from, to, b...)
+		chunks[i] = slices.Replace(old, from, to, b...)
 	} else {
 		c := append(make([]byte, 0, room(size)), old[:from]...)
-		(*l)[i] = append(append(c, b...), old[to:]...)
+		chunks[i] = append(append(c, b...), old[to:]...)
 	}
 	switch {
+	case size == 0 && len(chunks) > 1:
+		l.set(slices.Delete(chunks, i, i+1))
 	case size <= chunkSize:
 	case to == len(old): // what comes in order fills its chunks
 		l.divide(i, from)
@@ -204,15 +218,16 @@ func room(size int) int {
 
 // divide makes two chunks of one, at the first entry from a place on.
 func (l *subscriptions) divide(i, from int) {
-	chunk, filter := (*l)[i], ""
+	chunks, filter := l.chunks(), ""
+	chunk := chunks[i]
 	for at := 0; at < len(chunk); {
 		e, next := entryAt(chunk, at)
 		filter = filter[:e.same] + string(e.rest)
 		if at > 0 && at >= from {
 			second := e.append(nil, 0, filter, nil)
 			second = append(second, chunk[next:]...)
-			(*l)[i] = slices.Clone(chunk[:at])
-			*l = slices.Insert(*l, i+1, second)
+			chunks[i] = slices.Clone(chunk[:at])
+			l.set(slices.Insert(chunks, i+1, second))
 			return
 		}
 		at = next
@@ -220,9 +235,9 @@ func (l *subscriptions) divide(i, from int) {
 }
 
 // all yields every subscription.
-func (l subscriptions) all(yield func(Subscription) bool) {
+func (l *subscriptions) all(yield func(Subscription) bool) {
 	var filter []byte
-	for _, chunk := range l {
+	for _, chunk := range l.chunks() {
 		for at := 0; at < len(chunk); {
 			var e entry
 			e, at = entryAt(chunk, at)
