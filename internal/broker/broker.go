@@ -158,6 +158,10 @@ type Link interface {
 	Info() *Info
 	// Version is that of the protocol, as in Info.
 	Version() packet.Version
+	// Due ends the connection if its keep-alive is over at now (unix
+	// milliseconds), and returns when to ask again, or 0. It must not wait. It
+	// is called after Broker.Watch, at the latest at the time given there.
+	Due(now int64) (next int64)
 }
 
 // Info is what is known of a connected client.
@@ -184,6 +188,7 @@ type Broker struct {
 	version atomic.Pointer[string]
 	index   *route.Index
 	table   table
+	watches watches
 	shards  [shardCount]shard
 	stats   Stats
 	ticks   sync.Pool
@@ -291,5 +296,8 @@ func (t *table) remove(c *Client) {
 func (t *table) resolve(h route.Handle) *Client {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
+	if int(h) >= len(t.clients) {
+		return nil
+	}
 	return t.clients[h]
 }

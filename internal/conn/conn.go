@@ -31,7 +31,7 @@ const (
 type Conn struct {
 	door  *door
 	sock  loop.Conn
-	timer wheel.Entry
+	timer wheel.Entry // until the client is connected
 
 	asked *packet.Connect // owned by the loop; nil once the client is connected
 
@@ -200,7 +200,7 @@ func (c *Conn) uncrowd(l loop.Local) {
 	t := tick(l)
 	if c.keepAlive > 0 { // nothing could come meanwhile
 		c.hear(t.Now())
-		c.door.server.o.Wheel.Set(c, t.Now()+c.patience())
+		c.door.server.o.Broker.Watch(c.client, t.Now()+c.patience())
 	}
 	c.resume(l)
 }
@@ -345,7 +345,6 @@ func (c *Conn) goodbye(out []byte, r *packet.Refusal) []byte {
 // written.
 func (c *Conn) end(t *broker.Tick, reason string, e broker.Ending, why string) []byte {
 	c.state = over
-	c.door.server.o.Wheel.Stop(c)
 	c.door.server.o.Broker.Stats().Closed.Add(reason)
 	attrs := []any{
 		slog.String("client", c.id()), slog.String("addr", c.addr().String()), slog.String("reason", reason),
@@ -407,7 +406,7 @@ func (c *Conn) ending(err error) (reason, why string) {
 // Timer implements wheel.Owner.
 func (c *Conn) Timer() *wheel.Entry { return &c.timer }
 
-// Due implements wheel.Owner: it watches the connect timeout and the
+// Due implements wheel.Owner for the connect timeout, and broker.Link for the
 // keep-alive.
 func (c *Conn) Due(now int64) (next int64) {
 	heard := c.heard()

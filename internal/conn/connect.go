@@ -190,10 +190,9 @@ func (c *Conn) accept(t *broker.Tick, p *packet.Connect, final []byte) error {
 	c.state = up
 	s.o.Broker.Connect(t, c, r)
 	c.asked = nil
+	s.o.Wheel.Stop(c)
 	if c.keepAlive > 0 {
-		s.o.Wheel.Set(c, t.Now()+c.patience())
-	} else {
-		s.o.Wheel.Stop(c)
+		s.o.Broker.Watch(c.client, t.Now()+c.patience())
 	}
 	if s.o.Logger.Enabled(s.ctx, slog.LevelInfo) {
 		s.o.Logger.Info("client connected", slog.String("client", c.id()), slog.String("addr", c.addr().String()),
