@@ -10,31 +10,26 @@ import (
 // filters that begin alike: they lie one behind the other in chunks of bytes, each
 // filter without what it has in common with the one before, so that a
 // subscription takes 10 to 20 bytes here and the garbage collector sees none of
-// them. A change writes one chunk anew. Most sessions have one chunk: it hangs at
-// the session itself, with no list between for the collector to follow.
+// them. A change writes one chunk anew. Most sessions have one short filter, and
+// no chunk: to mark one of its own for each would take the collector as long as
+// to mark the rest of what an idle client has.
 type subscriptions struct {
-	only [1][]byte
-	list *[][]byte // nil: only, which is empty else
+	chunks [][]byte // nil: few is the only one
+	few    [fewBytes]byte
+	size   byte // of few
 }
 
-// chunks are the chunks, of which an only one may be empty.
-func (l *subscriptions) chunks() [][]byte {
-	if l.list != nil {
-		return *l.list
-	}
-	return l.only[:]
-}
+func (l *subscriptions) count() int { return max(len(l.chunks), 1) }
 
-// set replaces the chunks.
-func (l *subscriptions) set(chunks [][]byte) {
-	if len(chunks) > 1 {
-		l.only[0], l.list = nil, &chunks
-		return
+func (l *subscriptions) chunk(i int) []byte {
+	if l.chunks == nil {
+		return l.few[:l.size]
 	}
-	l.only[0], l.list = chunks[0], nil
+	return l.chunks[i]
 }
 
 const (
+	fewBytes  = 31  // one filter of up to 28 bytes
 	chunkSize = 512 // a longer chunk is divided, unless it is one entry
 
 	withQoS            = 3 // two bits
@@ -122,12 +117,11 @@ type place struct {
 }
 
 func (l *subscriptions) find(filter string) (p place) {
-	chunks := l.chunks()
-	p.chunk = sort.Search(len(chunks)-1, func(i int) bool {
-		first, _ := entryAt(chunks[i+1], 0)
+	p.chunk = sort.Search(l.count()-1, func(i int) bool {
+		first, _ := entryAt(l.chunk(i+1), 0)
 		return string(first.rest) > filter
 	})
-	chunk := chunks[p.chunk]
+	chunk := l.chunk(p.chunk)
 	for p.to < len(chunk) {
 		p.from = p.to
 		p.there, p.to = entryAt(chunk, p.from)
@@ -172,7 +166,7 @@ func (l *subscriptions) remove(filter string) (existed bool) {
 	if !p.found {
 		return false
 	}
-	chunk := l.chunks()[p.chunk]
+	chunk := l.chunk(p.chunk)
 	if p.to == len(chunk) {
 		l.replace(p.chunk, p.from, p.to, nil)
 		return true
@@ -187,18 +181,27 @@ func (l *subscriptions) remove(filter string) (existed bool) {
 
 // replace puts b in the place of a part of a chunk.
 func (l *subscriptions) replace(i, from, to int, b []byte) {
-	chunks := l.chunks()
-	old := chunks[i]
+	old := l.chunk(i)
 	size := len(old) - (to - from) + len(b)
+	switch {
+	case l.count() == 1 && size <= fewBytes:
+		var few [fewBytes]byte
+		_ = append(append(append(few[:0], old[:from]...), b...), old[to:]...)
+		*l = subscriptions{few: few, size: byte(size)}
+		return
+	case size == 0:
+		l.chunks = slices.Delete(l.chunks, i, i+1)
+		return
+	case l.chunks == nil:
+		l.chunks = make([][]byte, 1)
+	}
 	if size <= cap(old) && size >= cap(old)/2 {
-		chunks[i] = slices.Replace(old, from, to, b...)
+		l.chunks[i] = slices.Replace(old, from, to, b...)
 	} else {
 		c := append(make([]byte, 0, room(size)), old[:from]...)
-		chunks[i] = append(append(c, b...), old[to:]...)
+		l.chunks[i] = append(append(c, b...), old[to:]...)
 	}
 	switch {
-	case size == 0 && len(chunks) > 1:
-		l.set(slices.Delete(chunks, i, i+1))
 	case size <= chunkSize:
 	case to == len(old): // what comes in order fills its chunks
 		l.divide(i, from)
@@ -218,16 +221,15 @@ func room(size int) int {
 
 // divide makes two chunks of one, at the first entry from a place on.
 func (l *subscriptions) divide(i, from int) {
-	chunks, filter := l.chunks(), ""
-	chunk := chunks[i]
+	chunk, filter := l.chunks[i], ""
 	for at := 0; at < len(chunk); {
 		e, next := entryAt(chunk, at)
 		filter = filter[:e.same] + string(e.rest)
 		if at > 0 && at >= from {
 			second := e.append(nil, 0, filter, nil)
 			second = append(second, chunk[next:]...)
-			chunks[i] = slices.Clone(chunk[:at])
-			l.set(slices.Insert(chunks, i+1, second))
+			l.chunks[i] = slices.Clone(chunk[:at])
+			l.chunks = slices.Insert(l.chunks, i+1, second)
 			return
 		}
 		at = next
@@ -237,7 +239,8 @@ func (l *subscriptions) divide(i, from int) {
 // all yields every subscription.
 func (l *subscriptions) all(yield func(Subscription) bool) {
 	var filter []byte
-	for _, chunk := range l.chunks() {
+	for i := range l.count() {
+		chunk := l.chunk(i)
 		for at := 0; at < len(chunk); {
 			var e entry
 			e, at = entryAt(chunk, at)
