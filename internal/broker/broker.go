@@ -188,7 +188,6 @@ type Broker struct {
 	version atomic.Pointer[string]
 	index   *route.Index
 	table   table
-	watches watches
 	shards  [shardCount]shard
 	stats   Stats
 	ticks   sync.Pool
@@ -258,46 +257,4 @@ func (b *Broker) do(f func(t *Tick)) {
 	f(t)
 	t.End()
 	b.ticks.Put(t)
-}
-
-// table finds clients by handle.
-type table struct {
-	mu      sync.RWMutex // guards the rest
-	clients []*Client
-	free    []route.Handle // in the order in which they came free
-}
-
-// resting is how many handles come free before one is used again. Between
-// matching a handle and resolving it a loop holds no lock: were it used again at
-// once, a client could get a message that it did not subscribe to.
-const resting = 1024
-
-func (t *table) add(c *Client) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(t.free) >= resting {
-		c.handle = t.free[0]
-		t.free = t.free[1:]
-		t.clients[c.handle] = c
-		return
-	}
-	c.handle = route.Handle(len(t.clients))
-	t.clients = append(t.clients, c)
-}
-
-func (t *table) remove(c *Client) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.clients[c.handle] = nil
-	t.free = append(t.free, c.handle)
-}
-
-// resolve is the client of a handle, or nil if it has gone.
-func (t *table) resolve(h route.Handle) *Client {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	if int(h) >= len(t.clients) {
-		return nil
-	}
-	return t.clients[h]
 }
