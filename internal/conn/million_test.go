@@ -134,7 +134,7 @@ func BenchmarkMillionSessions(b *testing.B) {
 // An idle connection is as large as it was made to be, and a connect allocates
 // what it keeps and little else.
 func TestIdleIsSmall(t *testing.T) {
-	if n := unsafe.Sizeof(Conn{}); n > 128 {
+	if n := unsafe.Sizeof(Conn{}); n > 112 {
 		t.Errorf("a Conn takes %d bytes: what few connections have belongs into extra", n)
 	}
 	w := newWorld(nil)
