@@ -146,8 +146,8 @@ func TestIdleIsSmall(t *testing.T) {
 		c := g.dial(w, fmt.Sprint("client ", i))
 		g.all = append(g.all, c)
 	})
-	// line, Conn, Client, the CONNECT and its client id; and what the test makes
-	// itself, with what grows now and then.
+	// line, Conn, its arrival, Client, the CONNECT and its client id; and what the
+	// test makes itself, with what grows now and then.
 	if allocated > 13 {
 		t.Errorf("a connect allocates %v times", allocated)
 	}

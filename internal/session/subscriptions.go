@@ -10,9 +10,8 @@ import (
 // filters that begin alike: they lie one behind the other in chunks of bytes, each
 // filter without what it has in common with the one before, so that a
 // subscription takes 10 to 20 bytes here and the garbage collector sees none of
-// them. A change writes one chunk anew. Most sessions have one short filter, and
-// no chunk: to mark one of its own for each would take the collector as long as
-// to mark the rest of what an idle client has.
+// them. A change writes one chunk anew. Most sessions have one short filter, which
+// lies in the session itself: that is two objects less to mark.
 type subscriptions struct {
 	chunks [][]byte // nil: few is the only one
 	few    [fewBytes]byte
