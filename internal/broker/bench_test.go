@@ -19,6 +19,7 @@ type nowhere struct{ info Info }
 func (n *nowhere) Write([]byte) bool            { return true }
 func (n *nowhere) Kick([]byte, *packet.Refusal) {}
 func (n *nowhere) Again()                       {}
+func (n *nowhere) Due(int64) int64              { return 0 }
 func (n *nowhere) Info() *Info                  { return &n.info }
 
 func (*nowhere) Join(*Client) {}

@@ -160,6 +160,10 @@ type Link interface {
 	Info() *Info
 	// Version is that of the protocol, as in Info.
 	Version() packet.Version
+	// Due ends the connection if its keep-alive is over at now (unix
+	// milliseconds), and returns when to ask again, or 0. It must not wait. It
+	// is called after Broker.Watch, at the latest at the time given there.
+	Due(now int64) (next int64)
 }
 
 // Info is what is known of a connected client.
@@ -257,43 +261,4 @@ func (b *Broker) do(f func(t *Tick)) {
 	f(t)
 	t.End()
 	b.ticks.Put(t)
-}
-
-// table finds clients by handle.
-type table struct {
-	mu      sync.RWMutex // guards the rest
-	clients []*Client
-	free    []route.Handle // in the order in which they came free
-}
-
-// resting is how many handles come free before one is used again. Between
-// matching a handle and resolving it a loop holds no lock: were it used again at
-// once, a client could get a message that it did not subscribe to.
-const resting = 1024
-
-func (t *table) add(c *Client) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(t.free) >= resting {
-		c.handle = t.free[0]
-		t.free = t.free[1:]
-		t.clients[c.handle] = c
-		return
-	}
-	c.handle = route.Handle(len(t.clients))
-	t.clients = append(t.clients, c)
-}
-
-func (t *table) remove(c *Client) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.clients[c.handle] = nil
-	t.free = append(t.free, c.handle)
-}
-
-// resolve is the client of a handle, or nil if it has gone.
-func (t *table) resolve(h route.Handle) *Client {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	return t.clients[h]
 }

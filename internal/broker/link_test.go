@@ -53,6 +53,8 @@ func (l *link) Kick(_ []byte, why *packet.Refusal) {
 	l.kicked = why
 }
 
+func (l *link) Due(int64) int64 { return 0 }
+
 func (l *link) Again() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

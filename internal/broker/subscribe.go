@@ -14,7 +14,7 @@ import (
 // connection.
 func (b *Broker) Subscribe(t *Tick, c *Client, link Link, p *packet.Subscribe) error {
 	logged := t.logged
-	answer := &packet.Suback{ID: p.ID, Codes: make([]packet.Code, 0, len(p.Filters))}
+	answer := t.suback(p.ID)
 	var walks []*walk
 	for i := range p.Filters {
 		code, w, err := b.subscribe(t, c, link, &p.Filters[i], p.SubscriptionID)
@@ -114,7 +114,7 @@ func (b *Broker) enroute(f topic.Filter, c *Client, s *session.Subscription) {
 // Unsubscribe takes in an UNSUBSCRIBE of a client and answers it.
 func (b *Broker) Unsubscribe(t *Tick, c *Client, link Link, p *packet.Unsubscribe) error {
 	logged := t.logged
-	answer := &packet.Suback{ID: p.ID, Codes: make([]packet.Code, 0, len(p.Filters))}
+	answer := t.suback(p.ID)
 	for _, filter := range p.Filters {
 		if _, err := topic.ParseFilter(filter, 0); err != nil { // [MQTT-4.7.3-1]
 			return packet.Refuse(packet.TopicFilterInvalid, err.Error())

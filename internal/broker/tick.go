@@ -2,6 +2,7 @@ package broker
 
 import (
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/fantail-mqtt/fantail/internal/route"
@@ -19,6 +20,7 @@ type Tick struct {
 	packet  packet.Publish
 	connect Connect
 	draft   message.Draft
+	sub     packet.Suback
 	dirty   []*Client
 	spare   [][]byte
 	broad   [][]byte // the large ones, for clients that get much
@@ -100,6 +102,15 @@ func (t *Tick) Packet() *packet.Publish { return &t.packet }
 
 // Connect is where a CONNECT may be put; it holds until the next one.
 func (t *Tick) Connect() *Connect { return &t.connect }
+
+// suback is where the answer to a SUBSCRIBE or UNSUBSCRIBE is put together. It
+// holds until the next one. Made anew for each it would be garbage between what
+// stays, and as large as a connection of an event loop: the collector looks for
+// those in twice the memory then.
+func (t *Tick) suback(id uint16) *packet.Suback {
+	t.sub = packet.Suback{ID: id, Codes: t.sub.Codes[:0]}
+	return &t.sub
+}
 
 // Now is the time of the tick, in unix milliseconds.
 func (t *Tick) Now() int64 { return t.now }
@@ -223,6 +234,9 @@ func (t *Tick) hold(h held) {
 	m.held++
 	if h.ends() && h.c.link == h.link {
 		m.ending++
+	}
+	if h.sub != nil {
+		h.sub = &packet.Suback{ID: h.sub.ID, Codes: slices.Clone(h.sub.Codes)}
 	}
 	t.held = append(t.held, h)
 }

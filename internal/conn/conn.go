@@ -29,11 +29,10 @@ const (
 // is said in CONNECT and nothing twice, and the order of the fields leaves no
 // gaps; what few connections have hangs at extra.
 type Conn struct {
-	door  *door
-	sock  loop.Conn
-	timer wheel.Entry
+	door *door
+	sock loop.Conn
 
-	asked *packet.Connect // owned by the loop; nil once the client is connected
+	arrival *arrival // owned by the loop; nil once the client is connected
 
 	// set by the loop before the client is connected, read by anyone after
 	client      *broker.Client
@@ -55,6 +54,26 @@ type Conn struct {
 
 	kicked atomic.Pointer[packet.Refusal]
 	info   atomic.Pointer[broker.Info] // nil until somebody asks
+}
+
+// arrival is what a connection has until its client is connected.
+type arrival struct {
+	conn  *Conn
+	timer wheel.Entry
+	asked *packet.Connect // nil until it has come
+}
+
+// Timer implements wheel.Owner.
+func (a *arrival) Timer() *wheel.Entry { return &a.timer }
+
+// Due implements wheel.Owner.
+func (a *arrival) Due(int64) (next int64) {
+	a.conn.sock.Post(func(loop.Local) {
+		if c := a.conn; c.state == awaiting || c.state == deciding || c.state == proving {
+			c.timedOut()
+		}
+	})
+	return 0
 }
 
 // extra is what few connections have.
@@ -93,8 +112,8 @@ func (c *Conn) id() string {
 	switch {
 	case c.client != nil:
 		return c.client.ID
-	case c.asked != nil:
-		return c.asked.ClientID
+	case c.arrival != nil && c.arrival.asked != nil:
+		return c.arrival.asked.ClientID
 	default:
 		return ""
 	}
@@ -113,18 +132,11 @@ func (c *Conn) addr() net.Addr {
 
 // hear notes that a packet came at unix milliseconds now.
 func (c *Conn) hear(now int64) {
-	c.last.Store(uint32(max((now-c.door.server.start+wheel.Resolution-1)/wheel.Resolution, 1)))
+	c.last.Store(uint32(max((now-c.door.server.start+wheel.Resolution-1)/wheel.Resolution, 0)))
 }
 
-// heard is when the last packet came, in unix milliseconds and not early, or 0
-// if the client is not connected yet.
-func (c *Conn) heard() int64 {
-	last := int64(c.last.Load())
-	if last == 0 {
-		return 0
-	}
-	return c.door.server.start + last*wheel.Resolution
-}
+// heard is when the last packet came, in unix milliseconds and not early.
+func (c *Conn) heard() int64 { return c.door.server.start + int64(c.last.Load())*wheel.Resolution }
 
 // patience is 1.5 × keep-alive, in milliseconds; 0: without end.
 func (c *Conn) patience() int64 { return int64(c.keepAlive) * 1500 }
@@ -200,7 +212,7 @@ func (c *Conn) uncrowd(l loop.Local) {
 	t := tick(l)
 	if c.keepAlive > 0 { // nothing could come meanwhile
 		c.hear(t.Now())
-		c.door.server.o.Wheel.Set(c, t.Now()+c.patience())
+		c.door.server.o.Broker.Watch(c.client, t.Now()+c.patience())
 	}
 	c.resume(l)
 }
@@ -345,7 +357,6 @@ func (c *Conn) goodbye(out []byte, r *packet.Refusal) []byte {
 // written.
 func (c *Conn) end(t *broker.Tick, reason string, e broker.Ending, why string) []byte {
 	c.state = over
-	c.door.server.o.Wheel.Stop(c)
 	c.door.server.o.Broker.Stats().Closed.Add(reason)
 	attrs := []any{
 		slog.String("client", c.id()), slog.String("addr", c.addr().String()), slog.String("reason", reason),
@@ -377,7 +388,7 @@ func (c *Conn) gone(l loop.Local, err error) {
 		c.end(tick(l), reason, broker.Ending{Reason: why}, why)
 	default:
 		c.state = over
-		c.door.server.o.Wheel.Stop(c)
+		c.door.server.o.Wheel.Stop(c.arrival)
 		c.door.server.o.Broker.Stats().Refused.Add("peer_closed")
 		c.door.server.o.Logger.Debug("connection ended before CONNECT", slog.String("addr", c.addr().String()), slog.Any("err", err))
 	}
@@ -404,25 +415,14 @@ func (c *Conn) ending(err error) (reason, why string) {
 	}
 }
 
-// Timer implements wheel.Owner.
-func (c *Conn) Timer() *wheel.Entry { return &c.timer }
+// --- broker.Link ---
 
-// Due implements wheel.Owner: it watches the connect timeout and the
-// keep-alive.
+// Due implements broker.Link: it watches the keep-alive.
 func (c *Conn) Due(now int64) (next int64) {
-	heard := c.heard()
-	if heard == 0 {
-		c.sock.Post(func(l loop.Local) {
-			if c.state == awaiting || c.state == deciding || c.state == proving {
-				c.timedOut()
-			}
-		})
-		return 0
-	}
 	if c.keepAlive == 0 {
 		return 0
 	}
-	if until := heard + c.patience(); until > now {
+	if until := c.heard() + c.patience(); until > now {
 		return until
 	}
 	c.sock.Post(func(l loop.Local) {
@@ -432,8 +432,6 @@ func (c *Conn) Due(now int64) (next int64) {
 	})
 	return 0
 }
-
-// --- broker.Link ---
 
 // Write implements broker.Link.
 func (c *Conn) Write(b []byte) bool { return c.sock.Write(b) }

@@ -63,7 +63,7 @@ func (c *Conn) keep(t *broker.Tick, p *packet.Connect) {
 		p.Will.Payload = append([]byte(nil), p.Will.Payload...)
 		p.Will.Forward = append([]byte(nil), p.Will.Forward...)
 	}
-	c.asked, c.user, c.version, c.cleanStart = p, p.UserName, p.Version, p.CleanStart
+	c.arrival.asked, c.user, c.version, c.cleanStart = p, p.UserName, p.Version, p.CleanStart
 	c.keepAlive, c.connectedAt = p.KeepAlive, t.Now()
 }
 
@@ -189,11 +189,10 @@ func (c *Conn) accept(t *broker.Tick, p *packet.Connect, final []byte) error {
 	c.hear(t.Now())
 	c.state = up
 	s.o.Broker.Connect(t, c, r)
-	c.asked = nil
+	s.o.Wheel.Stop(c.arrival)
+	c.arrival = nil
 	if c.keepAlive > 0 {
-		s.o.Wheel.Set(c, t.Now()+c.patience())
-	} else {
-		s.o.Wheel.Stop(c)
+		s.o.Broker.Watch(c.client, t.Now()+c.patience())
 	}
 	if s.o.Logger.Enabled(s.ctx, slog.LevelInfo) {
 		s.o.Logger.Info("client connected", slog.String("client", c.id()), slog.String("addr", c.addr().String()),
@@ -285,7 +284,7 @@ func (c *Conn) refuse(err error) {
 	}
 	r := asRefusal(err)
 	c.state = over
-	c.door.server.o.Wheel.Stop(c)
+	c.door.server.o.Wheel.Stop(c.arrival)
 	c.door.server.o.Broker.Stats().Refused.Add(name(r.Code))
 	attrs := []any{
 		slog.String("addr", c.addr().String()), slog.String("listener", c.door.listener),

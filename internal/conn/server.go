@@ -4,8 +4,7 @@
 // A [Conn] is the handler of a loop's connection and the broker's link to a
 // client. Until its CONNECT is accepted it writes its answers itself; from then
 // on everything that it sends is the client's, in the order that the broker
-// says. All its methods run on its loop, but for those of broker.Link and
-// wheel.Owner.
+// says. All its methods run on its loop, but for those of broker.Link.
 package conn
 
 import (
@@ -158,13 +157,14 @@ func (s *Server) SetLimits(l Limits) { s.limits.Store(&l) }
 func (s *Server) Accept(sock loop.Conn, peer Peer) loop.Handler {
 	limits := s.limits.Load()
 	c := &Conn{door: s.door(&peer), sock: sock, limit: uint32(limits.Packet)}
+	c.arrival = &arrival{conn: c}
 	if !same(peer.Addr, sock.RemoteAddr()) {
 		c.more().addr = peer.Addr
 	}
 	if peer.Origin != "" {
 		c.more().origin = peer.Origin
 	}
-	s.o.Wheel.Set(c, time.Now().Add(limits.ConnectTimeout).UnixMilli())
+	s.o.Wheel.Set(c.arrival, time.Now().Add(limits.ConnectTimeout).UnixMilli())
 	return c
 }
 

@@ -174,7 +174,7 @@ func (s *Session) begin(w *Work, it Item, waits bool) {
 		o.window.push(it)
 		return
 	}
-	it.tried = it.Seq <= s.maybe && it.QoS == 1
+	it.tried = it.Seq <= o.maybe && it.QoS == 1
 	size := it.Message.Size()
 	if !s.publish(w, &it) {
 		s.change(w, Change{Kind: Finish, Item: Item{Seq: it.Seq}, Size: size})

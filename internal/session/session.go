@@ -67,7 +67,6 @@ type Session struct {
 	out   *outgoing // nil: nothing in flight or queued
 	inbox *incoming // nil: no topic alias, nothing unfinished
 	seq   uint64
-	maybe uint64 // up to here an earlier process may have sent QoS 1 messages unnoticed
 
 	subs subscriptions
 }
@@ -95,6 +94,7 @@ type outgoing struct {
 	stored      int
 	storedBytes int
 	held        uint64 // every message up to here is done, or in window or queue
+	maybe       uint64 // up to here an earlier process may have sent QoS 1 messages unnoticed
 	loading     bool   // messages have been asked for
 	connection  uint32 // counts connections and their ends, to know what was asked for before
 }

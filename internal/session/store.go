@@ -196,10 +196,10 @@ func (s *Session) forget(w *Work, end uint64) {
 // Doubt is up to where QoS 1 messages that were never sent, as far as this
 // process knows, may have been sent by an earlier one; 0 if no such message waits.
 func (s *Session) Doubt() uint64 {
-	if first, _, ok := s.First(); !ok || first > s.maybe {
+	if first, _, ok := s.First(); !ok || first > s.out.maybe {
 		return 0
 	}
-	return s.maybe
+	return s.out.maybe
 }
 
 // Unacked is a message that an earlier process has sent and that is not finished.
@@ -226,7 +226,7 @@ type Stored struct {
 
 // Restore makes a new session what an earlier process left.
 func (s *Session) Restore(from *Stored) {
-	s.Terms, s.subs, s.count, s.seq = from.Terms, nil, 0, from.Last
+	s.Terms, s.subs, s.count, s.seq = from.Terms, subscriptions{}, 0, from.Last
 	for _, sub := range from.Subscriptions {
 		s.Subscribe(sub)
 	}
@@ -234,7 +234,6 @@ func (s *Session) Restore(from *Stored) {
 		s.incoming().take(id)
 	}
 	s.inbox.reconnect()
-	s.maybe = min(from.Doubt, from.Last) // seqs begin anew where none was left
 	if len(from.Window) == 0 && from.Messages == 0 {
 		return
 	}
@@ -252,4 +251,5 @@ func (s *Session) Restore(from *Stored) {
 	}
 	o.stored, o.storedBytes = from.Messages, from.Bytes
 	o.held = max(from.Unsent, 1) - 1
+	o.maybe = min(from.Doubt, from.Last) // seqs begin anew where none was left
 }

@@ -10,10 +10,25 @@ import (
 // filters that begin alike: they lie one behind the other in chunks of bytes, each
 // filter without what it has in common with the one before, so that a
 // subscription takes 10 to 20 bytes here and the garbage collector sees none of
-// them. A change writes one chunk anew.
-type subscriptions [][]byte
+// them. A change writes one chunk anew. Most sessions have one short filter, which
+// lies in the session itself: that is two objects less to mark.
+type subscriptions struct {
+	chunks [][]byte // nil: few is the only one
+	few    [fewBytes]byte
+	size   byte // of few
+}
+
+func (l *subscriptions) count() int { return max(len(l.chunks), 1) }
+
+func (l *subscriptions) chunk(i int) []byte {
+	if l.chunks == nil {
+		return l.few[:l.size]
+	}
+	return l.chunks[i]
+}
 
 const (
+	fewBytes  = 31  // one filter of up to 28 bytes
 	chunkSize = 512 // a longer chunk is divided, unless it is one entry
 
 	withQoS            = 3 // two bits
@@ -100,16 +115,12 @@ type place struct {
 	found    bool
 }
 
-func (l subscriptions) find(filter string) (p place) {
-	p.chunk = max(sort.Search(len(l), func(i int) bool {
-		first, _ := entryAt(l[i], 0)
+func (l *subscriptions) find(filter string) (p place) {
+	p.chunk = sort.Search(l.count()-1, func(i int) bool {
+		first, _ := entryAt(l.chunk(i+1), 0)
 		return string(first.rest) > filter
-	})-1, 0)
-	if len(l) == 0 {
-		p.last = true
-		return p
-	}
-	chunk := l[p.chunk]
+	})
+	chunk := l.chunk(p.chunk)
 	for p.to < len(chunk) {
 		p.from = p.to
 		p.there, p.to = entryAt(chunk, p.from)
@@ -144,9 +155,6 @@ func (l *subscriptions) put(s *Subscription) (existed bool) {
 	if !p.found && !p.last {
 		b = p.there.append(b, p.common, "", p.there.rest[p.common-p.there.same:])
 	}
-	if len(*l) == 0 {
-		*l = append(*l, nil)
-	}
 	l.replace(p.chunk, p.from, p.to, b)
 	return p.found
 }
@@ -157,7 +165,7 @@ func (l *subscriptions) remove(filter string) (existed bool) {
 	if !p.found {
 		return false
 	}
-	chunk := (*l)[p.chunk]
+	chunk := l.chunk(p.chunk)
 	if p.to == len(chunk) {
 		l.replace(p.chunk, p.from, p.to, nil)
 		return true
@@ -172,17 +180,25 @@ func (l *subscriptions) remove(filter string) (existed bool) {
 
 // replace puts b in the place of a part of a chunk.
 func (l *subscriptions) replace(i, from, to int, b []byte) {
-	old := (*l)[i]
+	old := l.chunk(i)
 	size := len(old) - (to - from) + len(b)
-	if size == 0 {
-		*l = slices.Delete(*l, i, i+1)
+	switch {
+	case l.count() == 1 && size <= fewBytes:
+		var few [fewBytes]byte
+		_ = append(append(append(few[:0], old[:from]...), b...), old[to:]...)
+		*l = subscriptions{few: few, size: byte(size)}
 		return
+	case size == 0:
+		l.chunks = slices.Delete(l.chunks, i, i+1)
+		return
+	case l.chunks == nil:
+		l.chunks = make([][]byte, 1)
 	}
 	if size <= cap(old) && size >= cap(old)/2 {
-		(*l)[i] = slices.Replace(old, from, to, b...)
+		l.chunks[i] = slices.Replace(old, from, to, b...)
 	} else {
 		c := append(make([]byte, 0, room(size)), old[:from]...)
-		(*l)[i] = append(append(c, b...), old[to:]...)
+		l.chunks[i] = append(append(c, b...), old[to:]...)
 	}
 	switch {
 	case size <= chunkSize:
@@ -204,15 +220,15 @@ func room(size int) int {
 
 // divide makes two chunks of one, at the first entry from a place on.
 func (l *subscriptions) divide(i, from int) {
-	chunk, filter := (*l)[i], ""
+	chunk, filter := l.chunks[i], ""
 	for at := 0; at < len(chunk); {
 		e, next := entryAt(chunk, at)
 		filter = filter[:e.same] + string(e.rest)
 		if at > 0 && at >= from {
 			second := e.append(nil, 0, filter, nil)
 			second = append(second, chunk[next:]...)
-			(*l)[i] = slices.Clone(chunk[:at])
-			*l = slices.Insert(*l, i+1, second)
+			l.chunks[i] = slices.Clone(chunk[:at])
+			l.chunks = slices.Insert(l.chunks, i+1, second)
 			return
 		}
 		at = next
@@ -220,9 +236,10 @@ func (l *subscriptions) divide(i, from int) {
 }
 
 // all yields every subscription.
-func (l subscriptions) all(yield func(Subscription) bool) {
+func (l *subscriptions) all(yield func(Subscription) bool) {
 	var filter []byte
-	for _, chunk := range l {
+	for i := range l.count() {
+		chunk := l.chunk(i)
 		for at := 0; at < len(chunk); {
 			var e entry
 			e, at = entryAt(chunk, at)

@@ -41,7 +41,7 @@ type Entry struct {
 	due   int64  // unix milliseconds; 0: not waiting
 	place uint32 // in its slot
 	slot  uint16
-	asked bool // Due is being called, and neither Set nor Stop was since
+	asked bool // Due is being called, and neither Set nor Stop was since; By may have been
 }
 
 // Wheel holds entries. Its goroutine runs from New until Close.
@@ -85,11 +85,28 @@ func (w *Wheel) Set(o Owner, due int64) {
 	w.mu.Unlock()
 }
 
+// By makes o wait until due, unless it waits for something earlier. If Due is
+// being called, it is asked again at the earlier of this and what it returns.
+func (w *Wheel) By(o Owner, due int64) {
+	w.mu.Lock()
+	asked := o.Timer().asked
+	w.by(o, due)
+	o.Timer().asked = asked
+	w.mu.Unlock()
+}
+
 // Stop makes o wait for nothing. A call of Due under way goes on.
 func (w *Wheel) Stop(o Owner) {
 	w.mu.Lock()
 	w.unlink(o)
 	w.mu.Unlock()
+}
+
+func (w *Wheel) by(o Owner, due int64) {
+	if e := o.Timer(); e.due == 0 || due < e.due {
+		w.unlink(o)
+		w.link(o, due)
+	}
 }
 
 func (w *Wheel) link(o Owner, due int64) {
@@ -214,7 +231,7 @@ func (w *Wheel) ask(o Owner, now int64) {
 	next := o.Due(now)
 	w.mu.Lock()
 	if e.asked && next > 0 {
-		w.link(o, next)
+		w.by(o, next)
 	}
 	e.asked = false
 }

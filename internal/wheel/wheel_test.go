@@ -96,3 +96,35 @@ func TestAnEarlierEntryWakesTheWheel(t *testing.T) {
 		}
 	})
 }
+
+// What By asks for holds beside what Due returns at the same time: the earlier of
+// both is when the owner is asked again.
+func TestByKeepsTheEarlier(t *testing.T) {
+	for _, c := range []struct{ by, next, want time.Duration }{
+		{by: 3 * time.Second, next: 8 * time.Second, want: 3 * time.Second},
+		{by: 8 * time.Second, next: 3 * time.Second, want: 3 * time.Second},
+		{by: 3 * time.Second, next: 0, want: 3 * time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := New()
+			defer w.Close()
+			o := &owner{start: time.Now()}
+			o.next = func() int64 {
+				o.next = nil
+				now := time.Now()
+				w.By(o, now.Add(c.by).UnixMilli())
+				if c.next == 0 {
+					return 0
+				}
+				return now.Add(c.next).UnixMilli()
+			}
+			w.By(o, in(time.Second))
+			w.By(o, in(time.Minute)) // it waits for something earlier
+			time.Sleep(10 * time.Second)
+			synctest.Wait()
+			if len(o.asked) != 2 || (o.asked[1]-o.asked[0]).Round(time.Second) != c.want {
+				t.Errorf("asked at %v, want again after %v", o.asked, c.want)
+			}
+		})
+	}
+}
