@@ -73,7 +73,8 @@ const (
 	sightSlots = 1 << 10 // of so many topics each that came lately
 	sightSlot  = 8
 	maxPlanned = 1 << 17   // targets of all plans: about 8 MiB
-	maxSpared  = 2 << 20   // bytes of buffers that are kept: a fan-out needs as many as it has targets
+	maxSpared  = 32 << 20  // bytes of buffers that are kept while there is work: a fan-out needs as many as it has targets
+	calmSpared = 2 << 20   // and while there is none
 	spareSize  = 512 << 10 // a larger buffer is not kept
 	broadSize  = 4 << 10   // from here on a buffer is large
 	broadFor   = 8         // writes for which a client that got so much at once is thought to do so again
@@ -332,6 +333,13 @@ func (t *Tick) buffer(broad bool) []byte {
 	*from = (*from)[:n-1]
 	t.spared -= cap(b)
 	return b
+}
+
+// Calm gives most of the kept buffers back: nothing has happened for a while.
+func (t *Tick) Calm() {
+	if t.spared > calmSpared {
+		t.spare, t.broad, t.spared = nil, nil, 0
+	}
 }
 
 func (t *Tick) recycle(b []byte) {

@@ -38,7 +38,8 @@ type ticks struct{}
 
 func newLocal() loop.Local { return ticks{} }
 
-func (ticks) End() {}
+func (ticks) End()  {}
+func (ticks) Calm() {}
 
 // probe is an upper handler out of functions.
 type probe struct {

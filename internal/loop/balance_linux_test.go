@@ -13,7 +13,8 @@ import (
 
 type nothing struct{}
 
-func (nothing) End() {}
+func (nothing) End()  {}
+func (nothing) Calm() {}
 
 // mirror sends back what comes.
 type mirror struct{ c Conn }

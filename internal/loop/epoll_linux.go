@@ -253,9 +253,14 @@ func (l *eloop) run() {
 	events := make([]unix.EpollEvent, maxEvents)
 	ready := make([]source, 0, maxEvents)
 	busy := time.Time{} // the end of the last tick that had work
+	calm := true
 	now := time.Now()
 	for !l.stop {
-		n := l.wait(events, now.Sub(busy) < busyFor)
+		if !calm && now.Sub(busy) >= busyFor {
+			calm = true
+			l.local.Calm()
+		}
+		n := l.wait(events, !calm)
 		now = time.Now()
 		if n == 0 {
 			continue
@@ -276,7 +281,7 @@ func (l *eloop) run() {
 			l.runPosts()
 		}
 		l.local.End()
-		busy = time.Now()
+		busy, calm = time.Now(), false
 		l.measure(now, busy)
 		if l.group.tick > 0 {
 			busy = pauseUntil(now.Add(l.group.tick), busy)

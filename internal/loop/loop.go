@@ -54,9 +54,14 @@ type Conn interface {
 	RemoteAddr() net.Addr
 }
 
-// Local is what a loop carries along from connection to connection: End is
-// called when a tick's last handler has returned, on the same goroutine.
-type Local interface{ End() }
+// Local is what a loop carries along from connection to connection. Its methods
+// are called on the loop's goroutine.
+type Local interface {
+	// End is called when a tick's last handler has returned.
+	End()
+	// Calm is called when an event loop has had nothing to do for a while.
+	Calm()
+}
 
 // Acceptor makes the handler of a new connection, on its loop.
 type Acceptor func(l Local, c Conn) Handler

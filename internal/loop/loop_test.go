@@ -27,7 +27,8 @@ type ticks struct{ ends atomic.Int64 }
 
 func newLocal() Local { return &ticks{} }
 
-func (l *ticks) End() { l.ends.Add(1) }
+func (l *ticks) End()  { l.ends.Add(1) }
+func (l *ticks) Calm() {}
 
 // probe is a handler out of functions.
 type probe struct {
