@@ -54,11 +54,10 @@ func (b *Broker) SubscribeInside(filter string, f func(*message.Message)) (stop 
 	var done sync.WaitGroup
 	done.Add(1)
 	quit := make(chan struct{})
-	go func() { // ends with stop, which waits for it
+	w := in.walk(parsed) // begun here: what is published once this returns comes only once, unless much is retained
+	go func() {          // ends with stop, which waits for it
 		defer done.Done()
-		if !parsed.IsShared() {
-			in.retained(parsed.Path, f, quit)
-		}
+		w.run(f, quit)
 		for {
 			select {
 			case m := <-in.messages:
@@ -77,21 +76,42 @@ func (b *Broker) SubscribeInside(filter string, f func(*message.Message)) (stop 
 	}, nil
 }
 
-// retained calls f for the messages that are there already, as fast as f
-// takes them.
-func (i *insider) retained(filter string, f func(*message.Message), quit <-chan struct{}) {
-	now := time.Now().UnixMilli()
-	for _, v := range i.b.figuresFor(filter) {
-		f(&message.Message{Topic: sysPrefix + v.name, Payload: []byte(v.value), Arrived: now, Retain: true})
+// insideWalk hands on the messages that are there already.
+type insideWalk struct {
+	b      *Broker
+	cursor route.Cursor
+	found  []*message.Message
+	done   bool
+}
+
+// walk begins with the first messages that a filter matches; a shared
+// subscription gets none.
+func (i *insider) walk(f topic.Filter) *insideWalk {
+	if f.IsShared() {
+		return &insideWalk{done: true}
 	}
-	cursor := i.b.retained.Iterate(filter)
-	for done := false; !done; {
-		var found []*message.Message
-		done = i.b.retained.Next(&cursor, walkNodes, now, func(_ string, m *message.Message) bool {
-			found = append(found, m)
-			return len(found) < walkMessages
-		})
-		for _, m := range found {
+	w := &insideWalk{b: i.b, cursor: i.b.retained.Iterate(f.Path)}
+	now := time.Now().UnixMilli()
+	for _, v := range i.b.figuresFor(f.Path) {
+		w.found = append(w.found, &message.Message{Topic: sysPrefix + v.name, Payload: []byte(v.value), Arrived: now, Retain: true})
+	}
+	w.next()
+	return w
+}
+
+// next looks for some more.
+func (w *insideWalk) next() {
+	most := len(w.found) + walkMessages
+	w.done = w.b.retained.Next(&w.cursor, walkNodes, time.Now().UnixMilli(), func(_ string, m *message.Message) bool {
+		w.found = append(w.found, m)
+		return len(w.found) < most
+	})
+}
+
+// run calls f for all of them, as fast as f takes them.
+func (w *insideWalk) run(f func(*message.Message), quit <-chan struct{}) {
+	for {
+		for _, m := range w.found {
 			select {
 			case <-quit:
 				return
@@ -99,6 +119,10 @@ func (i *insider) retained(filter string, f func(*message.Message), quit <-chan 
 				f(m)
 			}
 		}
+		if w.found = nil; w.done {
+			return
+		}
+		w.next()
 	}
 }
 
