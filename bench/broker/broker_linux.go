@@ -4,7 +4,8 @@
 // A broker is a command line with placeholders: {port} is the free port, {dir}
 // an empty directory that goes away with the process, and {mosquitto.conf} a
 // configuration in it that lets mosquitto run without limits or persistence;
-// {mosquitto-durable.conf} turns persistence on.
+// {mosquitto-durable.conf} turns persistence on, and {fantail.yaml} is one that lifts
+// Fantail's limit of messages in flight.
 package broker
 
 import (
