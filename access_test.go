@@ -22,8 +22,8 @@ import (
 // authenticator is an Authenticator of one function.
 type authenticator func(ctx context.Context, r *fantail.ConnectRequest) error
 
-func (f authenticator) Authenticate(ctx context.Context, r *fantail.ConnectRequest) error {
-	return f(ctx, r)
+func (f authenticator) Authenticate(ctx context.Context, r *fantail.ConnectRequest) (*fantail.Grant, error) {
+	return nil, f(ctx, r)
 }
 
 func TestAuthenticatorDecides(t *testing.T) {
@@ -143,8 +143,8 @@ func TestConnectTimeoutOfASlowAuthenticator(t *testing.T) {
 // authorizer is an Authorizer of one function.
 type authorizer func(who *fantail.ClientInfo, a fantail.Action, topic string) error
 
-func (f authorizer) Access(who *fantail.ClientInfo, a fantail.Action, topic string) error {
-	return f(who, a, topic)
+func (f authorizer) Access(who *fantail.ClientInfo, a fantail.Ask) error {
+	return f(who, a.Action, a.Topic)
 }
 
 func TestAuthorizerDecides(t *testing.T) {
@@ -220,7 +220,7 @@ func TestUsersOfTheConfiguration(t *testing.T) {
 			{"ann", "pencil", packet.Success},
 			{"ann", "eraser", packet.BadUserNameOrPassword},
 			{"eve", "pencil", packet.BadUserNameOrPassword},
-			{"", "", packet.Success}, // anonymous, from this machine
+			{"", "", packet.NotAuthorized}, // anonymous, once there are users
 		} {
 			ack := s.dial(t).hello("x", func(r *packet.Connect) {
 				r.HasUserName, r.UserName = c.user != "", c.user
@@ -320,7 +320,7 @@ func TestEnhancedAuthentication(t *testing.T) {
 
 func TestEnhancedAuthenticationRefuses(t *testing.T) {
 	everywhere(t, func(t *testing.T, transport string) {
-		s := serve(t, transport, fantail.Config{Auth: users()}, nil)
+		s := serve(t, transport, fantail.Config{Auth: fantail.Auth{Users: users().Users, Anonymous: "loopback"}}, nil)
 		opts, conv := scramClient(t, "tcp://"+s.mqtt[0], "ann", "wrong")
 		opts.OnAuth = func(a *packet.Auth) (*packet.Auth, error) {
 			reply, err := conv().Step(string(a.Data))
@@ -374,7 +374,7 @@ func TestAnonymousClientsComeFromLoopbackOnly(t *testing.T) {
 			t.Errorf("CONNACK: %v", ack.Code)
 		}
 		line := s.log.wait(t, "connection refused", "addr=192.0.2.1:1234", "reason=not_authorized")
-		if !strings.Contains(line, "auth.users") || !strings.Contains(line, "auth.anonymous: always") {
+		if !strings.Contains(line, "fantail ctl user add") || !strings.Contains(line, "auth.anonymous: always") {
 			t.Errorf("the log does not say what to do: %s", line)
 		}
 		if ack := from("192.0.2.1", func(c *packet.Connect) { c.Version, c.CleanStart = packet.V311, true }); ack.Code != packet.NotAuthorized { // 5

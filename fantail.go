@@ -23,6 +23,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/fantail-mqtt/fantail/internal/access"
 	"github.com/fantail-mqtt/fantail/internal/api"
 	"github.com/fantail-mqtt/fantail/internal/broker"
 	"github.com/fantail-mqtt/fantail/internal/config"
@@ -47,14 +48,21 @@ type Authenticator = conn.Authenticator
 // ClientInfo is what is known of a connected client.
 type ClientInfo = broker.Info
 
-// Action is what a client wants to do with a topic: [PublishTo] or
-// [SubscribeTo].
-type Action = broker.Action
+// Grant is what an [Authenticator] knows of a client that it lets in.
+type Grant = access.Grant
+
+// Ask is what a client asks an [Authorizer] for.
+type Ask = access.Ask
+
+// Action is what a client wants to do with a topic: [PublishTo],
+// [SubscribeTo], or [ReceiveFrom] for a message that a subscription matches.
+type Action = access.Action
 
 // The actions.
 const (
-	PublishTo   = broker.Publish
-	SubscribeTo = broker.Subscribe
+	PublishTo   = access.Publish
+	SubscribeTo = access.Subscribe
+	ReceiveFrom = access.Receive
 )
 
 // Authorizer decides what a connected client may do. It is asked on an event

@@ -3,14 +3,10 @@ package fantail
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net"
-	"net/url"
 	"time"
 
 	"github.com/fantail-mqtt/fantail/internal/api"
-	"github.com/fantail-mqtt/fantail/internal/auth"
 	"github.com/fantail-mqtt/fantail/internal/config"
 	"github.com/fantail-mqtt/fantail/internal/conn"
 	"github.com/fantail-mqtt/fantail/internal/listen"
@@ -27,7 +23,7 @@ func (b *Broker) start() error {
 		return ErrRunning
 	}
 	b.running = true
-	gate, err := newGate(&b.config.Auth)
+	gate, err := b.newGate()
 	if err != nil {
 		return err
 	}
@@ -97,7 +93,11 @@ func (b *Broker) open(l config.Listener) error {
 	opened, err := listen.Open(listen.Options{
 		Group: b.group, Wheel: b.wheel, Refused: b.refused, FirstPacket: b.config.Limits.ConnectTimeout,
 		Upper: func(_ loop.Local, c loop.Conn, p listen.Peer) loop.Handler {
-			return b.conns.Accept(c, conn.Peer{Addr: p.Addr, Transport: p.Transport, Listener: p.Listener, Origin: p.Origin})
+			peer := conn.Peer{Addr: p.Addr, Transport: p.Transport, Listener: p.Listener, Origin: p.Origin}
+			if p.TLS != nil && len(p.TLS.VerifiedChains) > 0 {
+				peer.Certificate = p.TLS.PeerCertificates[0]
+			}
+			return b.conns.Accept(c, peer)
 		},
 	}, l)
 	if err != nil {
@@ -161,64 +161,6 @@ func (b *Broker) drain() {
 		case <-look.C:
 		}
 	}
-}
-
-// gate decides who may connect by the configuration.
-type gate struct {
-	anonymous string
-	users     *auth.Users
-	names     map[string]bool
-}
-
-func newGate(a *config.Auth) (*gate, error) {
-	g := &gate{anonymous: a.Anonymous, names: map[string]bool{}}
-	users := make([]auth.User, 0, len(a.Users))
-	for _, u := range a.Users {
-		users = append(users, auth.User{Name: u.Name, Password: u.Password})
-		g.names[u.Name] = true
-	}
-	var err error
-	if g.users, err = auth.NewUsers(users); err != nil {
-		return nil, fmt.Errorf("auth.users: %w", err)
-	}
-	return g, nil
-}
-
-// quick decides what needs no password check. Once there are accounts, who
-// gives a user name has to prove it, unless everybody is let in anyway.
-func (g *gate) quick(r *ConnectRequest) (decided bool, err error) {
-	if r.HasUserName && (g.names[r.UserName] || len(g.names) > 0 && g.anonymous != config.AnonymousAlways) {
-		return false, nil
-	}
-	if !auth.Anonymous(g.anonymous, r.Peer.Addr) || g.anonymous == config.AnonymousLoopback && !ownPage(r.Peer.Origin) {
-		return true, &conn.Advice{
-			Refusal: packet.Refuse(packet.NotAuthorized, "clients without an account are not let in from there"),
-			Do:      "add an account under auth.users, or let everybody in with auth.anonymous: always",
-		}
-	}
-	return true, nil
-}
-
-// ownPage says whether a WebSocket was opened by no web page, or by one of
-// this machine: a browser here would otherwise let in every page of the world.
-func ownPage(origin string) bool {
-	if origin == "" {
-		return true
-	}
-	u, err := url.Parse(origin)
-	if err != nil {
-		return false
-	}
-	ip := net.ParseIP(u.Hostname())
-	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
-}
-
-// Authenticate implements Authenticator.
-func (g *gate) Authenticate(_ context.Context, r *ConnectRequest) error {
-	if !g.users.Check(r.UserName, r.Password) {
-		return packet.Refuse(packet.BadUserNameOrPassword, "no account has this user name and password")
-	}
-	return nil
 }
 
 // forwardLog is a logger that uses the one set by UseLogger, whenever that is.

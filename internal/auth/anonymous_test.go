@@ -3,6 +3,8 @@ package auth
 import (
 	"net"
 	"testing"
+
+	"github.com/fantail-mqtt/fantail/internal/access"
 )
 
 type otherAddr string
@@ -40,10 +42,10 @@ func TestAnonymous(t *testing.T) {
 	for name, c := range addrs {
 		t.Run(name, func(t *testing.T) {
 			want := map[string]bool{
-				"loopback": c.local, "": c.local, "always": true, "never": false, "Always": false, "yes": false,
+				"loopback": c.local, "": false, "always": true, "never": false, "Always": false, "yes": false,
 			}
 			for policy, ok := range want {
-				if got := Anonymous(policy, c.addr); got != ok {
+				if got := Anonymous(policy, &access.Peer{Addr: c.addr}); got != ok {
 					t.Errorf("policy %q: %v, want %v", policy, got, ok)
 				}
 			}

@@ -3,6 +3,7 @@ package auth
 import (
 	"github.com/xdg-go/scram"
 
+	"github.com/fantail-mqtt/fantail/internal/access"
 	"github.com/fantail-mqtt/fantail/packet"
 )
 
@@ -72,6 +73,9 @@ func (x *Exchange) UserName() string {
 	}
 	return x.user.name
 }
+
+// Grant is what is known of the user.
+func (x *Exchange) Grant() *access.Grant { return &access.Grant{By: x.users.Name()} }
 
 func denied(why string) error {
 	return packet.Refuse(packet.NotAuthorized, SCRAMSHA256+": "+why)

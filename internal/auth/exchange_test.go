@@ -143,7 +143,7 @@ func TestTheExampleOfRFC7677(t *testing.T) {
 		t.Error("done twice")
 	}
 	wantRefusal(t, err, packet.NotAuthorized)
-	if !u.Check("user", []byte("pencil")) {
+	if !u.fits("user", []byte("pencil")) {
 		t.Error("the password is refused in the clear")
 	}
 }

@@ -15,6 +15,7 @@
 package auth
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/pbkdf2"
 	"crypto/rand"
@@ -25,6 +26,9 @@ import (
 
 	"github.com/xdg-go/scram"
 	"github.com/xdg-go/stringprep"
+
+	"github.com/fantail-mqtt/fantail/internal/access"
+	"github.com/fantail-mqtt/fantail/packet"
 )
 
 // User is a name and password as the configuration has them.
@@ -96,10 +100,32 @@ func (u *Users) add(user User) error {
 	return nil
 }
 
-// Check says whether password is that of the user name, which must be written
+// Name implements Step.
+func (u *Users) Name() string { return "auth.users" }
+
+// Concerns implements Step.
+func (u *Users) Concerns(r *access.Request) bool { return r.HasUserName && len(u.byName) > 0 }
+
+// Check implements Step.
+func (u *Users) Check(_ context.Context, r *access.Request) Answer {
+	if !u.Concerns(r) {
+		return Passed("the client shows no user name")
+	}
+	ok := u.fits(r.UserName, r.Password)
+	switch _, known := u.byName[r.UserName]; {
+	case !known:
+		return Passed("there is no such user")
+	case !ok:
+		return Denied(packet.BadUserNameOrPassword, "the password is wrong", "correct the password in the client, or that in auth.users")
+	default:
+		return Allowed(access.Grant{}, "user name and password are right")
+	}
+}
+
+// fits says whether password is that of the user name, which must be written
 // as it is configured. It takes about a millisecond of work, and as long for
 // an unknown name as for a known one: keep it off the event loops.
-func (u *Users) Check(name string, password []byte) bool {
+func (u *Users) fits(name string, password []byte) bool {
 	want := u.unknown(prepare(name))
 	k, ok := u.byName[name]
 	if ok {

@@ -4,15 +4,15 @@ import (
 	"bytes"
 	"strings"
 
+	"github.com/fantail-mqtt/fantail/internal/access"
 	"github.com/fantail-mqtt/fantail/packet"
 )
 
 // Access decides what a client may do. It is asked on an event loop: it must
 // not wait.
 type Access interface {
-	// Access returns nil to allow, or why not. topic is a topic name for
-	// Publish, a topic filter for Subscribe.
-	Access(who *Info, a Action, topic string) error
+	// Access returns nil to allow, or why not.
+	Access(who *Info, a access.Ask) error
 }
 
 // LastingAccess is an Access whose answers for a connection stay the same as
@@ -39,8 +39,10 @@ type grants struct {
 }
 
 type grant struct {
-	who   *Info
-	topic string
+	who    *Info
+	topic  string
+	qos    byte
+	retain bool
 }
 
 const (
@@ -49,13 +51,13 @@ const (
 )
 
 // mayPublish says whether a client may publish to a topic.
-func (t *Tick) mayPublish(link Link, name []byte) error {
+func (t *Tick) mayPublish(link Link, name []byte, qos byte, retain bool) error {
 	b := t.b
 	if b.access == nil && name[0] != '$' {
 		return nil
 	}
 	if b.lasting == nil || len(name) > maxGrantTopic || bytes.HasPrefix(name, []byte("$SYS/")) {
-		return b.allow(link, string(name))
+		return b.allow(link, string(name), qos, retain)
 	}
 	who := link.Info()
 	g, version := &t.grants, b.lasting.Version() // before the answer
@@ -63,28 +65,30 @@ func (t *Tick) mayPublish(link Link, name []byte) error {
 		clear(g.known)
 		g.version = version
 	}
-	if err, ok := g.known[grant{who, string(name)}]; ok {
+	if err, ok := g.known[grant{who, string(name), qos, retain}]; ok {
 		return err
 	}
 	topic := string(name)
-	err := b.allow(link, topic)
+	err := b.allow(link, topic, qos, retain)
 	if g.known == nil {
 		g.known = map[grant]error{}
 	}
-	g.known[grant{who, topic}] = err
+	g.known[grant{who, topic, qos, retain}] = err
 	return err
 }
 
 // AllowWill says whether a client may leave a will on a topic. It is asked when
 // the client connects: later nobody is there to hear the answer.
-func (b *Broker) AllowWill(link Link, topic string) error { return b.allow(link, topic) }
+func (b *Broker) AllowWill(link Link, w *packet.Will) error {
+	return b.allow(link, w.Topic, w.QoS, w.Retain)
+}
 
-func (b *Broker) allow(link Link, topic string) error {
+func (b *Broker) allow(link Link, topic string, qos byte, retain bool) error {
 	if strings.HasPrefix(topic, "$SYS/") {
 		return packet.Refuse(packet.NotAuthorized, "topics under $SYS are the broker's own")
 	}
 	if b.access == nil {
 		return nil
 	}
-	return b.access.Access(link.Info(), Publish, topic)
+	return b.access.Access(link.Info(), access.Ask{Action: access.Publish, Topic: topic, QoS: qos, Retain: retain})
 }

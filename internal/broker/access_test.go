@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fantail-mqtt/fantail/internal/access"
 	"github.com/fantail-mqtt/fantail/packet"
 )
 
@@ -16,9 +17,9 @@ type rules struct {
 	asked  int
 }
 
-func (r *rules) Access(_ *Info, _ Action, topic string) error {
+func (r *rules) Access(_ *Info, a access.Ask) error {
 	r.asked++
-	if r.closed != "" && strings.HasPrefix(topic, r.closed) {
+	if r.closed != "" && strings.HasPrefix(a.Topic, r.closed) {
 		return errors.New("it is closed")
 	}
 	return nil

@@ -31,11 +31,11 @@ import (
 	"context"
 	"hash/maphash"
 	"log/slog"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/fantail-mqtt/fantail/internal/access"
 	"github.com/fantail-mqtt/fantail/internal/record"
 	"github.com/fantail-mqtt/fantail/internal/route"
 	"github.com/fantail-mqtt/fantail/internal/session"
@@ -101,22 +101,6 @@ func (Memory) Enter() {}
 // Leave implements Log.
 func (Memory) Leave() {}
 
-// Action is what a client wants to do with a topic.
-type Action byte
-
-// The actions.
-const (
-	Publish Action = iota + 1
-	Subscribe
-)
-
-func (a Action) String() string {
-	if a == Publish {
-		return "publish"
-	}
-	return "subscribe"
-}
-
 // Options of a broker.
 type Options struct {
 	Node     string
@@ -167,18 +151,7 @@ type Link interface {
 }
 
 // Info is what is known of a connected client.
-type Info struct {
-	ClientID    string
-	UserName    string
-	Addr        net.Addr
-	Listener    string
-	Transport   string
-	Version     packet.Version
-	CleanStart  bool
-	KeepAlive   uint16
-	Expiry      uint32
-	ConnectedAt int64 // unix milliseconds
-}
+type Info = access.Info
 
 // Broker is the meeting point of all clients.
 type Broker struct {

@@ -26,7 +26,7 @@ func (b *Broker) Publish(t *Tick, c *Client, link Link, p *packet.Publish) error
 		return packet.Refuse(packet.TopicNameInvalid, err.Error())
 	}
 	if p.QoS == 0 {
-		if err := t.mayPublish(link, p.Topic); err != nil {
+		if err := t.mayPublish(link, p.Topic, 0, p.Retain); err != nil {
 			t.stats.Dropped[DropNotAuthorized]++
 			return nil
 		}
@@ -125,7 +125,7 @@ func (t *Tick) moving() (end func()) {
 // hear that a message was not stored: its connection ends, with the message not
 // acknowledged.
 func (b *Broker) refused(t *Tick, c *Client, link Link, d *message.Draft) (packet.Code, error) {
-	if t.mayPublish(link, d.Name) != nil {
+	if t.mayPublish(link, d.Name, d.QoS, d.Retain) != nil {
 		t.stats.Dropped[DropNotAuthorized]++
 		return packet.NotAuthorized, nil
 	}

@@ -3,6 +3,7 @@ package broker
 import (
 	"log/slog"
 
+	"github.com/fantail-mqtt/fantail/internal/access"
 	"github.com/fantail-mqtt/fantail/internal/record"
 	"github.com/fantail-mqtt/fantail/internal/route"
 	"github.com/fantail-mqtt/fantail/internal/session"
@@ -50,7 +51,7 @@ func (b *Broker) subscribe(t *Tick, c *Client, link Link, s *packet.Subscription
 		return 0, nil, packet.Refuse(packet.ProtocolError, "no local on a shared subscription")
 	}
 	if b.access != nil {
-		if err := b.access.Access(link.Info(), Subscribe, s.Filter); err != nil {
+		if err := b.access.Access(link.Info(), access.Ask{Action: access.Subscribe, Topic: s.Filter, QoS: s.QoS}); err != nil {
 			b.refusedFilter(t, c, s.Filter, err.Error())
 			return packet.NotAuthorized, nil, nil
 		}

@@ -35,8 +35,8 @@ func (b testBroker) env() map[string]string {
 // denials lets nobody publish to or read from denied/#.
 type denials struct{}
 
-func (denials) Access(_ *fantail.ClientInfo, _ fantail.Action, topic string) error {
-	if strings.HasPrefix(topic, "denied/") {
+func (denials) Access(_ *fantail.ClientInfo, a fantail.Ask) error {
+	if strings.HasPrefix(a.Topic, "denied/") {
 		return errors.New("denied by the test")
 	}
 	return nil

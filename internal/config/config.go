@@ -43,10 +43,30 @@ type Config struct {
 
 // Auth says who may connect.
 type Auth struct {
-	// Anonymous says from where a client without an account is let in.
+	// Anonymous says from where a client without an account is let in. Empty:
+	// from this machine, until there is an account or a chain, then from nowhere.
 	Anonymous string `yaml:"anonymous"`
 	// Users are checked for user name and password and for SCRAM-SHA-256.
 	Users []User `yaml:"users"`
+	// Chain is asked in its order. Empty: Users alone.
+	Chain []Step `yaml:"chain"`
+}
+
+// Step is a link of the chain: exactly one of its fields is set.
+type Step struct {
+	// Users are those of Auth.
+	Users *StepUsers `yaml:"users"`
+}
+
+// StepUsers has no settings.
+type StepUsers struct{}
+
+// Steps is the chain with its default filled in.
+func (a *Auth) Steps() []Step {
+	if len(a.Chain) == 0 {
+		return []Step{{Users: &StepUsers{}}}
+	}
+	return a.Chain
 }
 
 // User is an account.

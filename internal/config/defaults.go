@@ -14,7 +14,6 @@ func Defaults() Config {
 			{Scheme: SchemeTCP, Address: "0.0.0.0:1883"},
 			{Scheme: SchemeHTTP, Address: "127.0.0.1:18083"},
 		},
-		Auth:        Auth{Anonymous: AnonymousLoopback},
 		Limits:      defaultLimits(),
 		Shared:      SharedRoundRobin,
 		Log:         Log{Level: LevelInfo, Format: FormatText},
@@ -63,7 +62,6 @@ func (c Config) WithDefaults() Config {
 	}
 	c.Listeners = listenersWithDefaults(c.Listeners)
 	c.Durability = cmp.Or(c.Durability, c.durability())
-	c.Auth.Anonymous = cmp.Or(c.Auth.Anonymous, d.Auth.Anonymous)
 	c.Limits = c.Limits.withDefaults()
 	c.Shared = cmp.Or(c.Shared, d.Shared)
 	c.Log.Level = cmp.Or(c.Log.Level, d.Log.Level)

@@ -40,6 +40,17 @@ func eachField(v reflect.Value, visit func(key string, field reflect.Value)) {
 	}
 }
 
+// written lists the keys of the pointers that are set in a struct of pointers.
+func written(v any) []string {
+	var keys []string
+	eachField(reflect.ValueOf(v).Elem(), func(key string, field reflect.Value) {
+		if !field.IsNil() {
+			keys = append(keys, key)
+		}
+	})
+	return keys
+}
+
 func sortedKeys(m map[string][]string) []string {
 	return slices.Sorted(maps.Keys(m))
 }

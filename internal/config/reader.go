@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -106,6 +107,9 @@ func (r *reader) unknownKey(path, key string, here []string) string {
 func (r *reader) value(node ast.Node, path string, into any) {
 	switch node.(type) {
 	case nil, *ast.NullNode: // a key with nothing after it is left out
+		if p := reflect.ValueOf(into).Elem(); p.Kind() == reflect.Pointer { // but for one that names a thing
+			p.Set(reflect.New(p.Type().Elem()))
+		}
 		return
 	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode:
 		r.addAt(node, path, "anchors, aliases and tags are not read here: write the value out")
@@ -118,15 +122,51 @@ func (r *reader) value(node ast.Node, path string, into any) {
 			*into = append(*into, Listener{})
 			r.listener(node, path, &(*into)[len(*into)-1])
 		})
-	case *[]User:
-		r.sequence(node, path, func(node ast.Node, path string) {
-			*into = append(*into, User{})
-			r.mapping(node, path, &(*into)[len(*into)-1])
-		})
-	case *Auth, *Limits, *Log, *Loop:
-		r.mapping(node, path, into)
+	case *map[string]string:
+		r.texts(node, path, into)
 	default:
-		r.scalar(node, path, into)
+		r.reflected(node, path, reflect.ValueOf(into).Elem())
+	}
+}
+
+// reflected reads what is known by its kind alone.
+func (r *reader) reflected(node ast.Node, path string, into reflect.Value) {
+	switch into.Kind() {
+	case reflect.Struct:
+		r.mapping(node, path, into.Addr().Interface())
+	case reflect.Pointer:
+		into.Set(reflect.New(into.Type().Elem()))
+		r.value(node, path, into.Interface())
+	case reflect.Slice:
+		into.SetZero()
+		r.sequence(node, path, func(node ast.Node, path string) {
+			into.Set(reflect.Append(into, reflect.Zero(into.Type().Elem())))
+			r.value(node, path, into.Index(into.Len()-1).Addr().Interface())
+		})
+	default:
+		r.scalar(node, path, into.Addr().Interface())
+	}
+}
+
+// texts reads a map of names and texts that are the owner's.
+func (r *reader) texts(node ast.Node, path string, into *map[string]string) {
+	pairs, ok := node.(ast.MapNode)
+	if !ok {
+		r.addAt(node, path, "here go names, each with its text")
+		return
+	}
+	*into = map[string]string{}
+	for entries := pairs.MapRange(); entries.Next(); {
+		name := entries.Key().GetToken().Value
+		full := join(path, name)
+		if line, twice := r.lines[full]; twice {
+			r.addAt(entries.Key(), full, "is written twice, first in line %d", line)
+			continue
+		}
+		r.lines[full] = lineOf(entries.Key())
+		var text string
+		r.value(entries.Value(), full, &text)
+		(*into)[name] = text
 	}
 }
 

@@ -23,8 +23,11 @@ func (c Config) mistakes() []Mistake {
 	if c.Durability != "" { // which is that of the data folder
 		k.oneOf("durability", c.Durability, DurabilityFsync, DurabilityMemory)
 	}
-	k.oneOf("auth.anonymous", c.Auth.Anonymous, AnonymousLoopback, AnonymousAlways, AnonymousNever)
+	if c.Auth.Anonymous != "" { // which hangs from the rest
+		k.oneOf("auth.anonymous", c.Auth.Anonymous, AnonymousLoopback, AnonymousAlways, AnonymousNever)
+	}
 	k.users(c.Auth.Users)
+	k.chain(c.Auth.Chain)
 	k.limits(c.Limits)
 	k.oneOf("shared", c.Shared, SharedRoundRobin, SharedRandom, SharedSticky, SharedHashClientID, SharedHashTopic)
 	k.oneOf("log.level", c.Log.Level, LevelDebug, LevelInfo, LevelWarn, LevelError)
@@ -118,6 +121,15 @@ func (k *check) users(users []User) {
 			continue
 		}
 		seen[u.Name] = i
+	}
+}
+
+func (k *check) chain(steps []Step) {
+	for i := range steps {
+		if set := written(&steps[i]); len(set) != 1 {
+			k.add(fmt.Sprintf("auth.chain[%d]", i), "names %d steps: write one of %s, each as an item of its own",
+				len(set), strings.Join(keysOf(Step{}), ", "))
+		}
 	}
 }
 

@@ -89,7 +89,7 @@ func (c *Conn) step(t *broker.Tick, data []byte) error {
 		c.askFor(reply)
 		return nil
 	}
-	user := c.extra.auth.exchange.UserName()
+	user, grant := c.extra.auth.exchange.UserName(), c.extra.auth.exchange.Grant()
 	c.extra.auth.exchange = nil
 	if c.state == up {
 		if user != c.user {
@@ -101,7 +101,7 @@ func (c *Conn) step(t *broker.Tick, data []byte) error {
 	p := c.extra.auth.connect
 	c.extra.auth.connect = nil
 	c.user = user
-	return c.accept(t, p, reply)
+	return c.accept(t, p, grant, reply)
 }
 
 // askFor sends an AUTH that asks for more, before the client is connected

@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/fantail-mqtt/fantail/internal/access"
 	"github.com/fantail-mqtt/fantail/internal/broker"
 	"github.com/fantail-mqtt/fantail/internal/loop"
 	"github.com/fantail-mqtt/fantail/internal/wheel"
@@ -78,9 +80,13 @@ func (a *arrival) Due(int64) (next int64) {
 
 // extra is what few connections have.
 type extra struct {
-	addr   net.Addr // of the client, if it is not the sock's
-	origin string   // of a browser's WebSocket
-	auth   *proof   // owned by the loop
+	addr  net.Addr      // of the client, if it is not the sock's
+	auth  *proof        // owned by the loop
+	grant *access.Grant // nil: nobody knows the client
+
+	// until the client is connected
+	origin      string            // of a browser's WebSocket
+	certificate *x509.Certificate // of the client
 }
 
 // more is the connection's extra, made if there is none. It is for the loop,
@@ -105,6 +111,20 @@ func (c *Conn) origin() string {
 		return ""
 	}
 	return c.extra.origin
+}
+
+func (c *Conn) certificate() *x509.Certificate {
+	if c.extra == nil {
+		return nil
+	}
+	return c.extra.certificate
+}
+
+func (c *Conn) grant() *access.Grant {
+	if c.extra == nil {
+		return nil
+	}
+	return c.extra.grant
 }
 
 // id is the client's, as far as it is known.
@@ -477,6 +497,7 @@ func (c *Conn) describe() broker.Info {
 	return broker.Info{
 		ClientID: c.id(), UserName: c.user, Addr: c.addr(), Listener: c.door.listener, Transport: c.door.transport,
 		Version: c.version, CleanStart: c.cleanStart, KeepAlive: c.keepAlive, Expiry: c.expiry, ConnectedAt: c.connectedAt,
+		Grant: c.grant(),
 	}
 }
 

@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/base32"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"github.com/fantail-mqtt/fantail/internal/access"
 	"github.com/fantail-mqtt/fantail/internal/broker"
 	"github.com/fantail-mqtt/fantail/internal/loop"
 	"github.com/fantail-mqtt/fantail/internal/session"
@@ -88,10 +90,12 @@ func (c *Conn) decide(t *broker.Tick, p *packet.Connect) error {
 	*r = Request{
 		ClientID: p.ClientID, UserName: p.UserName, HasUserName: p.HasUserName, Password: p.Password,
 		HasPassword: p.HasPassword, Version: p.Version,
-		Peer: Peer{Addr: c.addr(), Transport: c.door.transport, Listener: c.door.listener, Origin: c.origin()},
+		Peer: Peer{
+			Addr: c.addr(), Transport: c.door.transport, Listener: c.door.listener, Origin: c.origin(), Certificate: c.certificate(),
+		},
 	}
 	if s.o.Quick != nil {
-		decided, err := s.o.Quick(r)
+		decided, grant, err := s.o.Quick(r)
 		if decided || err != nil {
 			*r = Request{}
 			s.requests.Put(r)
@@ -100,7 +104,7 @@ func (c *Conn) decide(t *broker.Tick, p *packet.Connect) error {
 		case err != nil:
 			return denied(err)
 		case decided:
-			return c.accept(t, p, nil)
+			return c.accept(t, p, grant, nil)
 		}
 	}
 	c.state = deciding
@@ -111,22 +115,22 @@ func (c *Conn) decide(t *broker.Tick, p *packet.Connect) error {
 		case <-s.ctx.Done():
 			return
 		}
-		err := s.o.Authenticator.Authenticate(s.ctx, r)
+		grant, err := s.o.Authenticator.Authenticate(s.ctx, r)
 		<-s.seat
 		c.sock.Post(func(l loop.Local) {
 			if c.state != deciding {
 				return // timed out, or gone
 			}
-			c.decided(l, p, err)
+			c.decided(l, p, grant, err)
 		})
 	})
 	return nil
 }
 
-func (c *Conn) decided(l loop.Local, p *packet.Connect, err error) {
+func (c *Conn) decided(l loop.Local, p *packet.Connect, grant *access.Grant, err error) {
 	t := tick(l)
 	if err == nil {
-		err = c.accept(t, p, nil)
+		err = c.accept(t, p, grant, nil)
 	}
 	if err != nil {
 		c.refuse(denied(err))
@@ -142,11 +146,12 @@ func denied(err error) error {
 	return packet.Refuse(packet.NotAuthorized, err.Error())
 }
 
-// Advice is a refusal with what the broker's owner can do about it. The client
-// hears the refusal alone; the log has both.
+// Advice is a refusal with what the broker's owner should know: which step of
+// the authentication made it, why, and what to do about it. The client hears
+// the refusal alone; the log has all.
 type Advice struct {
-	Refusal *packet.Refusal
-	Do      string
+	Refusal       *packet.Refusal
+	Step, Why, Do string
 }
 
 func (a *Advice) Error() string { return a.Refusal.Error() + " (" + a.Do + ")" }
@@ -154,10 +159,17 @@ func (a *Advice) Error() string { return a.Refusal.Error() + " (" + a.Do + ")" }
 // Unwrap is the refusal.
 func (a *Advice) Unwrap() error { return a.Refusal }
 
-// accept connects the client; final is the last answer of an enhanced
-// authentication.
-func (c *Conn) accept(t *broker.Tick, p *packet.Connect, final []byte) error {
+// accept connects the client with what was found out about it; final is the
+// last answer of an enhanced authentication.
+func (c *Conn) accept(t *broker.Tick, p *packet.Connect, grant *access.Grant, final []byte) error {
 	s := c.door.server
+	if c.extra != nil {
+		c.extra.origin, c.extra.certificate = "", nil // they have done their part
+	}
+	if grant != nil {
+		c.more().grant = grant
+		c.user = cmp.Or(grant.UserName, c.user)
+	}
 	c.expiry = s.expiry(p)
 	r := t.Connect()
 	*r = broker.Connect{CleanStart: p.CleanStart, Will: p.Will, Terms: c.terms(p)}
@@ -167,12 +179,16 @@ func (c *Conn) accept(t *broker.Tick, p *packet.Connect, final []byte) error {
 	if r.Connack.HasServerKeepAlive {
 		c.keepAlive = r.Connack.ServerKeepAlive
 	}
-	if p.ClientID == "" {
+	switch {
+	case grant != nil && grant.ClientID != "" && grant.ClientID != p.ClientID:
+		p.ClientID = grant.ClientID
+		r.Connack.AssignedClientID = p.ClientID
+	case p.ClientID == "":
 		p.ClientID = newClientID()
 		r.Connack.AssignedClientID = p.ClientID
 	}
 	if p.Will != nil {
-		if err := s.o.Broker.AllowWill(c, p.Will.Topic); err != nil {
+		if err := s.o.Broker.AllowWill(c, p.Will); err != nil {
 			return denied(err)
 		}
 	}
@@ -182,8 +198,8 @@ func (c *Conn) accept(t *broker.Tick, p *packet.Connect, final []byte) error {
 	if !s.o.Broker.Admit(s.limits.Load().Connections) { // others came while somebody decided about this one
 		return s.full()
 	}
-	if c.extra != nil && c.extra.addr == nil && c.extra.auth == nil {
-		c.extra = nil // the origin has done its part
+	if c.extra != nil && *c.extra == (extra{}) {
+		c.extra = nil
 	}
 	r.Info = c.describe()
 	c.hear(t.Now())
@@ -288,10 +304,12 @@ func (c *Conn) refuse(err error) {
 	c.door.server.o.Broker.Stats().Refused.Add(name(r.Code))
 	attrs := []any{
 		slog.String("addr", c.addr().String()), slog.String("listener", c.door.listener),
-		slog.String("client", c.id()), slog.String("reason", name(r.Code)), slog.String("why", r.Why),
+		slog.String("client", c.id()), slog.String("user", c.user), slog.String("reason", name(r.Code)),
 	}
 	if advice, ok := errors.AsType[*Advice](err); ok {
-		attrs = append(attrs, slog.String("do", advice.Do))
+		attrs = append(attrs, slog.String("why", advice.Why), slog.String("step", advice.Step), slog.String("do", advice.Do))
+	} else {
+		attrs = append(attrs, slog.String("why", r.Why))
 	}
 	c.door.server.o.Logger.Info("connection refused", attrs...)
 	c.sock.Finish(c.refusal(r), io.EOF)

@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/fantail-mqtt/fantail/internal/access"
 	"github.com/fantail-mqtt/fantail/internal/broker"
 	"github.com/fantail-mqtt/fantail/internal/loop"
 	"github.com/fantail-mqtt/fantail/internal/session"
@@ -44,7 +45,7 @@ func worldOn(log broker.Log, setup func(*Options)) *world {
 	o := Options{
 		Broker: w.broker, Wheel: w.wheel, Logger: slog.New(slog.DiscardHandler), ReceiveMaximum: 10, TopicAliasMaximum: 10,
 		PendingBytes: 64 << 10, Limits: Limits{Packet: 64 << 10, ConnectTimeout: 10 * time.Second},
-		Quick: func(*Request) (bool, error) { return true, nil },
+		Quick: func(*Request) (bool, *access.Grant, error) { return true, nil, nil },
 	}
 	if setup != nil {
 		setup(&o)

@@ -17,38 +17,26 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/fantail-mqtt/fantail/internal/access"
 	"github.com/fantail-mqtt/fantail/internal/broker"
 	"github.com/fantail-mqtt/fantail/internal/loop"
 	"github.com/fantail-mqtt/fantail/internal/wheel"
-	"github.com/fantail-mqtt/fantail/packet"
 )
 
-// Request is what a client says of itself in CONNECT.
-type Request struct {
-	ClientID    string
-	UserName    string
-	HasUserName bool
-	Password    []byte
-	HasPassword bool
-	Version     packet.Version
-	Peer        Peer
-}
-
-// Peer is the other end of a connection.
-type Peer struct {
-	Addr      net.Addr
-	Transport string // tcp, tls, ws, wss or unix
-	Listener  string
-	Origin    string // of a browser's WebSocket
-}
+type (
+	// Request is what a client says of itself in CONNECT.
+	Request = access.Request
+	// Peer is the other end of a connection.
+	Peer = access.Peer
+)
 
 // Authenticator decides who may connect. It may take its time: it is asked on
 // a goroutine of its own.
 type Authenticator interface {
-	// Authenticate returns nil to let the client in, or why not: a
-	// *packet.Refusal is what the client hears, anything else is "not
-	// authorized".
-	Authenticate(ctx context.Context, r *Request) error
+	// Authenticate lets the client in, with what there is to know of it (nil:
+	// nothing), or says why not: a *packet.Refusal is what the client hears,
+	// anything else is "not authorized".
+	Authenticate(ctx context.Context, r *Request) (*access.Grant, error)
 }
 
 // Exchange is one run of an enhanced authentication (5.0, section 4.12).
@@ -56,7 +44,9 @@ type Exchange interface {
 	// Step takes in what the client sent and returns what to answer, and
 	// whether that ends the exchange successfully.
 	Step(data []byte) (reply []byte, done bool, err error)
+	// UserName and Grant are those of the client, once that is so.
 	UserName() string
+	Grant() *access.Grant
 }
 
 // Limits are those of connections.
@@ -76,7 +66,7 @@ type Options struct {
 	Authenticator Authenticator
 	// Quick decides at once, on the loop, what needs no Authenticator; nil:
 	// nothing does. It must not wait, nor keep r.
-	Quick func(r *Request) (decided bool, err error)
+	Quick func(r *Request) (decided bool, g *access.Grant, err error)
 	// Exchange begins an enhanced authentication; nil: there is none.
 	Exchange func(method string) (Exchange, error)
 	Limits   Limits
@@ -161,8 +151,8 @@ func (s *Server) Accept(sock loop.Conn, peer Peer) loop.Handler {
 	if !same(peer.Addr, sock.RemoteAddr()) {
 		c.more().addr = peer.Addr
 	}
-	if peer.Origin != "" {
-		c.more().origin = peer.Origin
+	if peer.Origin != "" || peer.Certificate != nil {
+		c.more().origin, c.extra.certificate = peer.Origin, peer.Certificate
 	}
 	s.o.Wheel.Set(c.arrival, time.Now().Add(limits.ConnectTimeout).UnixMilli())
 	return c

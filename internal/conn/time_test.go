@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/fantail-mqtt/fantail/internal/access"
 	"github.com/fantail-mqtt/fantail/packet"
 )
 
@@ -79,9 +80,9 @@ func TestKeepAliveOfTheServer(t *testing.T) { // [MQTT-3.2.2-21]
 // never is an Authenticator that does not come to a decision.
 type never struct{}
 
-func (never) Authenticate(ctx context.Context, _ *Request) error {
+func (never) Authenticate(ctx context.Context, _ *Request) (*access.Grant, error) {
 	<-ctx.Done()
-	return ctx.Err()
+	return nil, ctx.Err()
 }
 
 // endless is an authentication that never comes to its end.
@@ -90,6 +91,8 @@ type endless struct{}
 func (endless) Step([]byte) ([]byte, bool, error) { return []byte("more"), false, nil }
 
 func (endless) UserName() string { return "" }
+
+func (endless) Grant() *access.Grant { return nil }
 
 func TestConnectTimeout(t *testing.T) {
 	connect := packet.AppendConnect(nil, &packet.Connect{Version: packet.V5, ClientID: "a"})

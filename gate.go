@@ -1,0 +1,97 @@
+package fantail
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/fantail-mqtt/fantail/internal/auth"
+	"github.com/fantail-mqtt/fantail/internal/config"
+	"github.com/fantail-mqtt/fantail/internal/conn"
+	"github.com/fantail-mqtt/fantail/packet"
+)
+
+// gate decides who may connect by the configuration.
+type gate struct {
+	chain *auth.Chain
+	users *auth.Users
+}
+
+// newGate makes the chain of the steps in the configuration.
+func (b *Broker) newGate() (*gate, error) {
+	a := &b.config.Auth
+	g := &gate{}
+	users := make([]auth.User, 0, len(a.Users))
+	for _, u := range a.Users {
+		users = append(users, auth.User{Name: u.Name, Password: u.Password})
+	}
+	var err error
+	if g.users, err = auth.NewUsers(users); err != nil {
+		return nil, fmt.Errorf("auth.users: %w", err)
+	}
+	var steps []auth.Step
+	for i := range a.Steps() {
+		s, err := b.step(g, &a.Steps()[i])
+		if err != nil {
+			return nil, fmt.Errorf("auth.chain[%d]: %w", i, err)
+		}
+		steps = append(steps, s)
+	}
+	g.chain = auth.NewChain(steps, a.Anonymous, func() bool { return len(a.Users)+len(a.Chain) > 0 })
+	return g, nil
+}
+
+// step makes one step of the chain.
+func (b *Broker) step(g *gate, s *config.Step) (auth.Step, error) {
+	switch {
+	case s.Users != nil:
+		return g.users, nil
+	default:
+		return nil, fmt.Errorf("the step names nothing that checks clients")
+	}
+}
+
+// quick decides what needs no waiting.
+func (g *gate) quick(r *ConnectRequest) (decided bool, grant *Grant, err error) {
+	t, decided := g.chain.Quick(r)
+	if !decided {
+		return false, nil, nil
+	}
+	grant, err = verdict([]auth.Trial{t})
+	return true, grant, err
+}
+
+// Authenticate implements Authenticator.
+func (g *gate) Authenticate(ctx context.Context, r *ConnectRequest) (*Grant, error) {
+	return verdict(g.chain.Authenticate(ctx, r))
+}
+
+// verdict is what the trials come to: the last one decides.
+func verdict(trials []auth.Trial) (*Grant, error) {
+	t := &trials[len(trials)-1]
+	if t.Verdict == auth.Allow {
+		if t.Grant.By == "" {
+			return nil, nil
+		}
+		return &t.Grant, nil
+	}
+	code := t.Code
+	if code == 0 {
+		code = packet.BadUserNameOrPassword
+	}
+	return nil, &conn.Advice{Refusal: packet.Refuse(code, heard(code)), Step: t.Step, Why: t.Why, Do: t.Do}
+}
+
+// heard is all that a client hears of why it is refused: the owner's log has
+// the rest.
+func heard(code packet.Code) string {
+	switch code {
+	case packet.BadUserNameOrPassword:
+		return "user name or password is wrong"
+	case packet.Banned:
+		return "the client is banned"
+	case packet.ServerUnavailable:
+		return "the broker cannot check clients just now"
+	default:
+		return "the client is not let in"
+	}
+}

@@ -1,0 +1,4 @@
+package access
+
+// Rules decide what clients may do.
+type Rules struct{}
