@@ -140,6 +140,7 @@ func rootCommand(e *env) *cobra.Command {
 		rrCommand(e, asFantail),
 		benchCommand(e),
 		passwdCommand(e, asFantail),
+		certCommand(e),
 		versionCommand(e),
 	)
 	return root
