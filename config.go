@@ -12,6 +12,9 @@ type Auth = config.Auth
 // User is an account.
 type User = config.User
 
+// Secret is a text that is never shown, however it is printed or encoded.
+type Secret = config.Secret
+
 // Limits bound what one client, one message and the whole broker may cost.
 type Limits = config.Limits
 

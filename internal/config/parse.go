@@ -22,7 +22,7 @@ func Load(path string) (*Config, error) {
 	if mistake != "" {
 		return nil, asError(path, []Mistake{{Text: mistake}})
 	}
-	c, err := Parse(text)
+	c, err := parse(text, filepath.Dir(path))
 	if wrong, ok := errors.AsType[*Error](err); ok {
 		wrong.File = path
 	}
@@ -85,13 +85,16 @@ func (c *Config) rebase(dir string) {
 
 // Parse reads the text of a file. What it leaves out has its default. Its
 // error is an *Error with every mistake.
-func Parse(text []byte) (*Config, error) {
+func Parse(text []byte) (*Config, error) { return parse(text, "") }
+
+// parse reads the text of a file that lies in dir.
+func parse(text []byte, dir string) (*Config, error) {
 	c := Defaults()
 	root, mistake := document(text)
 	if mistake != nil {
 		return nil, asError("", []Mistake{*mistake})
 	}
-	r := reader{lines: map[string]int{}, broken: map[string]bool{}}
+	r := reader{dir: dir, lines: map[string]int{}, broken: map[string]bool{}}
 	if root != nil {
 		r.mapping(root, "", &c)
 	}
@@ -103,6 +106,7 @@ func Parse(text []byte) (*Config, error) {
 	for _, m := range c.mistakes() {
 		r.addOnce(m.Key, m.Text)
 	}
+	r.conceal()
 	if err := asError("", r.mistakes); err != nil {
 		return nil, err
 	}
