@@ -149,6 +149,9 @@ func newLogger(w io.Writer, c config.Log) *slog.Logger {
 
 // serve runs the broker until a signal ends it.
 func (s *serverFlags) serve(e *env, c *config.Config, log *slog.Logger) error {
+	if err := forbidDumps(); err != nil {
+		log.Warn("cannot turn off core dumps, which would hold passwords and keys", slog.Any("err", err))
+	}
 	b, err := newBroker(c, log)
 	if err != nil {
 		return err
