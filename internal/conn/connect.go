@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"strings"
@@ -74,12 +75,22 @@ func (c *Conn) check(p *packet.Connect) error {
 	if p.ClientID == "" && p.Version < packet.V5 && (!p.CleanStart || p.Version == packet.V31) { // 3.1.1 [MQTT-3.1.3-8]
 		return packet.Refuse(packet.ClientIdentifierNotValid, "an empty client id needs a clean session")
 	}
+	if most := c.door.server.limits.Load().KeepAliveMax; p.Version < packet.V5 && tooLong(p.KeepAlive, most) {
+		return packet.Refuse(packet.QuotaExceeded, fmt.Sprintf( // 5.0 has Server Keep Alive, 3.x no word for it
+			"a keep-alive of %d s is more than limits.keep_alive_max allows: %d s", p.KeepAlive, most))
+	}
 	if w := p.Will; w != nil {
 		if err := topic.ValidName(w.Topic, 0); err != nil {
 			return packet.Refuse(packet.TopicNameInvalid, "the will: "+err.Error())
 		}
 	}
 	return nil
+}
+
+// tooLong says whether a keep-alive is more than the most there may be; 0 is
+// none, which is the longest.
+func tooLong(keepAlive, most uint16) bool {
+	return most > 0 && (keepAlive == 0 || keepAlive > most)
 }
 
 // decide asks whether the client may connect: at once if that can be said at
@@ -271,7 +282,7 @@ func (c *Conn) offer(r *broker.Connect, p *packet.Connect, final []byte) {
 	if r.Terms.Expiry != p.SessionExpiry {
 		a.SessionExpiry, a.HasSessionExpiry = r.Terms.Expiry, true
 	}
-	if most := limits.KeepAliveMax; most > 0 && (p.KeepAlive == 0 || p.KeepAlive > most) {
+	if most := limits.KeepAliveMax; tooLong(p.KeepAlive, most) {
 		a.ServerKeepAlive, a.HasServerKeepAlive = most, true
 	}
 	if p.RequestResponseInfo { // [MQTT-3.1.2-28]
