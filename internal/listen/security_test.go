@@ -1,0 +1,75 @@
+package listen
+
+import (
+	"bufio"
+	"crypto/tls"
+	"io"
+	"net/http"
+	"testing"
+
+	"github.com/fantail-mqtt/fantail/internal/config"
+)
+
+// A few compressed bytes may be gigabytes: no extension of a WebSocket is
+// agreed on, so a frame with a reserved bit is a mistake (see
+// TestWebSocketMistakes).
+func TestWebSocketCompressionIsNotAgreedOn(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		nc := w.connect(w.openAs(config.SchemeWS))
+		_, err := io.WriteString(nc, get+ask+"Sec-WebSocket-Protocol: mqtt\r\n"+
+			"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits, x-webkit-deflate-frame\r\n\r\n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := http.ReadResponse(bufio.NewReader(nc), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.StatusCode != http.StatusSwitchingProtocols {
+			t.Errorf("status %d", r.StatusCode)
+		}
+		if e, ok := r.Header["Sec-Websocket-Extensions"]; ok {
+			t.Errorf("extensions %q", e)
+		}
+	})
+}
+
+// Versions and ciphers with known attacks get no handshake (BEAST, Lucky 13,
+// Sweet32, RC4's biases, ROBOT); others do.
+func TestOldTLSIsRefused(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		l := w.openAs(config.SchemeTLS)
+		for name, change := range map[string]func(*tls.Config){
+			"TLS 1.0": func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS10 },
+			"TLS 1.1": func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS11, tls.VersionTLS11 },
+			"RC4": func(c *tls.Config) {
+				c.MaxVersion, c.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_ECDHE_ECDSA_WITH_RC4_128_SHA, tls.TLS_RSA_WITH_RC4_128_SHA}
+			},
+			"3DES": func(c *tls.Config) {
+				c.MaxVersion, c.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA, tls.TLS_RSA_WITH_3DES_EDE_CBC_SHA}
+			},
+			"keys sent under RSA": func(c *tls.Config) {
+				c.MaxVersion, c.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_RSA_WITH_AES_256_CBC_SHA}
+			},
+			"CBC with SHA-256": func(c *tls.Config) {
+				c.MaxVersion, c.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256}
+			},
+		} {
+			c := w.pki().client()
+			change(c)
+			nc := tls.Client(w.connect(l), c)
+			if err := nc.Handshake(); err == nil {
+				t.Errorf("%s: the handshake succeeded with %s", name, tls.CipherSuiteName(nc.ConnectionState().CipherSuite))
+			}
+			w.wantRefusal(ReasonTLSHandshake)
+		}
+		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+			c := w.pki().client()
+			c.MaxVersion = version
+			nc := tls.Client(w.connect(l), c)
+			if err := nc.Handshake(); err != nil {
+				t.Errorf("%s: %v", tls.VersionName(version), err)
+			}
+		}
+	})
+}
