@@ -76,7 +76,7 @@ func TestUnfinishedCONNECTsTakeWhatHasCome(t *testing.T) {
 func TestACONNECTByteByByteIsCutOff(t *testing.T) {
 	atOnce(t, func(t *testing.T, transport string) {
 		s := serve(t, transport, fantail.Config{Limits: fantail.Limits{ConnectTimeout: time.Second}}, nil)
-		c := packet.AppendConnect(nil, &packet.Connect{Version: packet.V5, CleanStart: true, ClientID: strings.Repeat("x", 60_000)})
+		c := packet.AppendConnect(nil, &packet.Connect{Version: packet.V5, CleanStart: true, ClientID: strings.Repeat("x", 2000)})
 		w := s.dial(t)
 		start := time.Now()
 		drip := time.NewTicker(20 * time.Millisecond)
@@ -106,9 +106,10 @@ func TestManyUserPropertiesAreQuick(t *testing.T) {
 		heap, start := liveHeap(), time.Now()
 		for i := range 20 {
 			w := s.dial(t)
-			w.hello(fmt.Sprint("will", i), func(c *packet.Connect) {
-				c.User = many
-			})
+			c := packet.Connect{Version: packet.V5, ClientID: fmt.Sprint("many", i)}
+			c.User = many
+			w.send(packet.AppendConnect(nil, &c))
+			_, _ = w.read() // CONNACK
 			w.conn.Close()
 			w = s.device(t, fmt.Sprint("pub", i), nil)
 			if code := w.publish(packet.Publish{Topic: []byte("a"), QoS: 1, Forward: forward}); code.Failed() {

@@ -40,7 +40,7 @@ func TestNoPasswordLeavesTheBroker(t *testing.T) {
 		}
 		s.log.wait(t, "connection refused", "user=eve")
 		_, metrics := s.get(t, "/metrics")
-		_, health := s.get(t, "/health")
+		_, health := s.get(t, "/healthz")
 		watch.send(packet.AppendPingreq(nil))
 		for f := watch.next(); f.Type != packet.PINGRESP; f = watch.next() {
 			heard += string(f.Body)
@@ -135,7 +135,7 @@ func TestTheHTTPListenerAllowsNoOtherOrigin(t *testing.T) {
 		s := serve(t, transport, fantail.Config{}, nil)
 		c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
 		for _, method := range []string{http.MethodGet, http.MethodOptions, http.MethodPost, http.MethodPut, http.MethodDelete} {
-			for _, path := range []string{"/metrics", "/health", "/ready", "/", "/debug/pprof/", "/api/", "/../etc/passwd"} {
+			for _, path := range []string{"/metrics", "/healthz", "/readyz", "/", "/debug/pprof/", "/api/", "/../etc/passwd"} {
 				r, err := http.NewRequestWithContext(t.Context(), method, s.http+path, http.NoBody)
 				if err != nil {
 					t.Fatal(err)
