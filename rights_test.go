@@ -121,7 +121,7 @@ func TestRightsOfAClientThatIsAway(t *testing.T) {
 		r.close("receive ann secret/")
 		pub.say("secret/a", "1")
 		pub.say("open", "2")
-		back := s.device(t, "a", as("ann", lasting))
+		back, _ := s.connect(t, "a", as("ann", lasting))
 		back.hears("2")
 		back.quiet()
 	})
@@ -177,7 +177,8 @@ func TestASessionIsItsOwners(t *testing.T) {
 			t.Errorf("eve took a session over: %v", ack.Code)
 		}
 		s.device(t, "p", as("pub")).say("a", "kept")
-		s.device(t, "x", as("ann", lasting)).hears("kept")
+		back, _ := s.connect(t, "x", as("ann", lasting))
+		back.hears("kept")
 	})
 }
 
