@@ -287,3 +287,31 @@ func TestPacketsOfTheServerAreRefused(t *testing.T) {
 		}
 	})
 }
+
+// Retained messages are as many, and as large together, as the limits say; the
+// others are refused by name, and those that were there stay.
+func TestAFloodOfRetainedMessagesIsBounded(t *testing.T) {
+	everywhere(t, func(t *testing.T, transport string) {
+		s := serve(t, transport, fantail.Config{Limits: fantail.Limits{RetainedMessages: 50, RetainedBytes: 20 << 10}}, nil)
+		w := s.device(t, "flood", nil)
+		kept := 0
+		for i := range 200 {
+			switch code := w.keep(fmt.Sprint("flood/", i), strings.Repeat("x", i)); code {
+			case packet.Success, packet.NoMatchingSubscribers:
+				kept++
+			case packet.QuotaExceeded:
+			default:
+				t.Fatalf("PUBACK: %v", code)
+			}
+		}
+		if kept != 50 {
+			t.Errorf("%d were kept, want 50", kept)
+		}
+		if code := w.keep("flood/0", strings.Repeat("x", 30<<10)); code != packet.QuotaExceeded {
+			t.Errorf("more than the bytes there may be: %v", code)
+		}
+		if code := w.keep("flood/1", ""); code.Failed() {
+			t.Errorf("one less: %v", code)
+		}
+	})
+}

@@ -73,3 +73,25 @@ func TestOldTLSIsRefused(t *testing.T) {
 		}
 	})
 }
+
+// A WebSocket over TLS asks for the client's certificate as any other listener
+// does, and looks at it.
+func TestAWebSocketChecksCertificates(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		k := w.pki()
+		l := w.open(config.Listener{Scheme: config.SchemeWSS, Cert: k.cert, Key: k.key, ClientCA: k.caFile, ClientCert: config.ClientCertRequire})
+		stranger := k.client()
+		stranger.Certificates = newKeys(t).clientWith("x").Certificates
+		for name, c := range map[string]*tls.Config{"without a certificate": k.client(), "with another's": stranger} {
+			nc := tls.Client(w.connect(l), c)
+			_, _ = io.WriteString(nc, get+ask+"\r\n")
+			if _, err := nc.Read(make([]byte, 1)); err == nil || isTimeout(err) {
+				t.Errorf("a client %s hears %v", name, err)
+			}
+			w.wantRefusal(ReasonTLSHandshake, "client_ca has signed")
+		}
+		nc := w.upgrade(tls.Client(w.connect(l), k.clientWith("x")), "mqtt")
+		_, _ = nc.Write([]byte{connectByte})
+		receive(t, w.probes)
+	})
+}
