@@ -296,7 +296,7 @@ func TestAFloodOfRetainedMessagesIsBounded(t *testing.T) {
 		w := s.device(t, "flood", nil)
 		kept := 0
 		for i := range 200 {
-			switch code := w.keep(fmt.Sprint("flood/", i), strings.Repeat("x", i)); code {
+			switch code := w.keep(fmt.Sprint("flood/", i), strings.Repeat("x", i+1)); code {
 			case packet.Success, packet.NoMatchingSubscribers:
 				kept++
 			case packet.QuotaExceeded:
