@@ -160,8 +160,8 @@ func TestCraftedCONNECTsLeaveNothing(t *testing.T) {
 	everywhere(t, func(t *testing.T, transport string) {
 		s := serve(t, transport, fantail.Config{}, nil)
 		c := packet.Connect{
-			Version: packet.V5, ClientID: "crafted", HasUserName: true, UserName: "u", HasPassword: true, Password: make([]byte, 1000),
-			Will: &packet.Will{Topic: "w", Payload: make([]byte, 2000), Delay: 90, Expiry: 1, HasExpiry: true},
+			Version: packet.V5, ClientID: "crafted", HasUserName: true, UserName: "u", HasPassword: true, Password: make([]byte, 10_000),
+			Will: &packet.Will{Topic: "w", Payload: make([]byte, 20_000), Delay: 90, Expiry: 1, HasExpiry: true},
 		}
 		c.SessionExpiry, c.HasSessionExpiry = 60, true
 		good := packet.AppendConnect(nil, &c)
@@ -208,7 +208,7 @@ func TestSequencesOfPacketsLeaveNothing(t *testing.T) {
 				return packet.AppendUnsubscribe(nil, &packet.Unsubscribe{ID: id, Filters: []string{"$share/g/a/b", "a/+", "never"}}, packet.V5)
 			},
 			func(id uint16) []byte {
-				return packet.AppendPublish(nil, &packet.Publish{Topic: []byte("a/b"), Payload: make([]byte, 500), QoS: byte(id % 3), ID: id}, packet.V5)
+				return packet.AppendPublish(nil, &packet.Publish{Topic: []byte("a/b"), Payload: make([]byte, 10_000), QoS: byte(id % 3), ID: id}, packet.V5)
 			},
 			func(id uint16) []byte { return packet.AppendAck(nil, packet.PUBREL, &packet.Ack{ID: id}, packet.V5, 0) },
 			func(id uint16) []byte { return packet.AppendAck(nil, packet.PUBREC, &packet.Ack{ID: id}, packet.V5, 0) },
