@@ -1,6 +1,8 @@
 package fantail_test
 
 import (
+	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/url"
@@ -194,5 +196,48 @@ func TestTheAddressBehindAProxyCounts(t *testing.T) {
 		w.send([]byte("PROXY TCP4 192.0.2.9 127.0.0.1 1234 1883\r\n"))
 		w.ended()
 		s.log.wait(t, "refused", "addr=127.0.0.1")
+	})
+}
+
+// What an authenticator or an authorizer says in its own words is for the log:
+// it may name what strangers should not know.
+func TestWhyIsForTheOwnerAlone(t *testing.T) {
+	everywhere(t, func(t *testing.T, transport string) {
+		s := serve(t, transport, fantail.Config{}, func(b *fantail.Broker) {
+			b.UseAuthenticator(authenticator(func(_ context.Context, r *fantail.ConnectRequest) error {
+				if r.UserName == "ann" {
+					return nil
+				}
+				return errors.New("dial tcp 10.1.2.3:5432: no such host")
+			}))
+			b.UseAuthorizer(authorizer(func(*fantail.ClientInfo, fantail.Action, string) error {
+				return errors.New("rule 7 of /etc/fantail/rules.yaml")
+			}))
+		})
+		for _, c := range []struct {
+			change func(*packet.Connect)
+			logged string
+		}{
+			{func(*packet.Connect) {}, "10.1.2.3"},
+			{func(c *packet.Connect) {
+				signed("ann", "")(c)
+				c.Will = &packet.Will{Topic: "w"}
+			}, "rule 7"},
+		} {
+			ack := s.dial(t).hello("x", c.change)
+			if ack.Code != packet.NotAuthorized || strings.Contains(ack.Reason, c.logged) {
+				t.Errorf("CONNACK: %v %q", ack.Code, ack.Reason)
+			}
+			s.log.wait(t, "connection refused", c.logged)
+		}
+		ann := s.device(t, "ann", signed("ann", ""))
+		ann.send(packet.AppendSubscribe(nil, &packet.Subscribe{ID: 1, Filters: []packet.Subscription{{Filter: "a"}}}, packet.V5))
+		if f := ann.expect(packet.SUBACK); strings.Contains(string(f.Body), "rule") {
+			t.Errorf("SUBACK: %q", f.Body)
+		}
+		ann.send(packet.AppendPublish(nil, &packet.Publish{Topic: []byte("a"), QoS: 1, ID: 2}, packet.V5))
+		if f := ann.expect(packet.PUBACK); strings.Contains(string(f.Body), "rule") {
+			t.Errorf("PUBACK: %q", f.Body)
+		}
 	})
 }

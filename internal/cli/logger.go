@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 
@@ -19,11 +20,33 @@ func newLogger(w io.Writer, c config.Log) *slog.Logger {
 	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
 		level = slog.LevelInfo
 	}
-	options := &slog.HandlerOptions{Level: level}
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: shorten}
 	if c.Format == config.FormatJSON {
 		return slog.New(slog.NewJSONHandler(visible{w}, options))
 	}
 	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// longest is how many bytes of a value are logged. A client id may have 64 KiB,
+// and who is refused may come again at once.
+const longest = 512
+
+// shorten cuts a long text.
+func shorten(_ []string, a slog.Attr) slog.Attr {
+	text := ""
+	switch v := a.Value; v.Kind() {
+	case slog.KindString:
+		text = v.String()
+	case slog.KindAny:
+		if err, ok := v.Any().(error); ok {
+			text = err.Error()
+		}
+	default:
+	}
+	if len(text) > longest {
+		a.Value = slog.StringValue(fmt.Sprintf("%s… (%d bytes)", strings.ToValidUTF8(text[:longest], ""), len(text)))
+	}
+	return a
 }
 
 // visible escapes in JSON what encoding/json leaves as it is although a

@@ -48,3 +48,19 @@ func TestLogLinesCannotBeForged(t *testing.T) {
 		}
 	}
 }
+
+// A long client id is cut: who is refused again and again does not fill the
+// disk with it.
+func TestLongValuesAreCutInTheLog(t *testing.T) {
+	for _, format := range []string{config.FormatText, config.FormatJSON} {
+		for _, c := range []string{"x", "\x01", "ä", "\xff"} {
+			var b bytes.Buffer
+			log := newLogger(&b, config.Log{Level: "info", Format: format})
+			long := strings.Repeat(c, 65_535/len(c))
+			log.Info("connection refused", slog.String("client", long), slog.Any("err", errors.New(long)), slog.Int("n", 7))
+			if line := b.String(); len(line) > 8<<10 || !strings.Contains(line, "bytes)") || !strings.Contains(line, "7") {
+				t.Errorf("%s: %d bytes are logged: %.100q", format, len(line), line)
+			}
+		}
+	}
+}

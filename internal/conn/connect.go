@@ -154,7 +154,7 @@ func denied(err error) error {
 	if _, ok := errors.AsType[*packet.Refusal](err); ok {
 		return err
 	}
-	return packet.Refuse(packet.NotAuthorized, err.Error())
+	return &Advice{Refusal: packet.Refuse(packet.NotAuthorized, "the client is not let in"), Why: err.Error()}
 }
 
 // Advice is a refusal with what the broker's owner should know: which step of
@@ -339,7 +339,10 @@ func (c *Conn) refuse(err error) {
 		slog.String("client", c.id()), slog.String("user", c.user), slog.String("reason", name(r.Code)),
 	}
 	if advice, ok := errors.AsType[*Advice](err); ok {
-		attrs = append(attrs, slog.String("why", advice.Why), slog.String("step", advice.Step), slog.String("do", advice.Do))
+		attrs = append(attrs, slog.String("why", advice.Why))
+		if advice.Do != "" {
+			attrs = append(attrs, slog.String("step", advice.Step), slog.String("do", advice.Do))
+		}
 	} else {
 		attrs = append(attrs, slog.String("why", r.Why))
 	}
