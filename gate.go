@@ -7,6 +7,7 @@ import (
 	"github.com/fantail-mqtt/fantail/internal/auth"
 	"github.com/fantail-mqtt/fantail/internal/config"
 	"github.com/fantail-mqtt/fantail/internal/conn"
+	"github.com/fantail-mqtt/fantail/internal/metrics"
 	"github.com/fantail-mqtt/fantail/packet"
 )
 
@@ -14,6 +15,7 @@ import (
 type gate struct {
 	chain *auth.Chain
 	users *auth.Users
+	setUp func() bool // whether clients can show who they are
 }
 
 // newGate makes the chain of the steps in the configuration.
@@ -36,7 +38,8 @@ func (b *Broker) newGate() (*gate, error) {
 		}
 		steps = append(steps, s)
 	}
-	g.chain = auth.NewChain(steps, a.Anonymous, func() bool { return len(a.Users)+len(a.Chain) > 0 })
+	g.setUp = func() bool { return len(a.Users)+len(a.Chain) > 0 }
+	g.chain = auth.NewChain(steps, a.Anonymous, g.setUp)
 	return g, nil
 }
 
@@ -63,6 +66,15 @@ func (g *gate) quick(r *ConnectRequest) (decided bool, grant *Grant, err error) 
 // Authenticate implements Authenticator.
 func (g *gate) Authenticate(ctx context.Context, r *ConnectRequest) (*Grant, error) {
 	return verdict(g.chain.Authenticate(ctx, r))
+}
+
+// figures are those of the steps.
+func (g *gate) figures() []metrics.Step {
+	var list []metrics.Step
+	for _, f := range g.chain.Figures() {
+		list = append(list, metrics.Step{Name: f.Step, Ignored: f.Ignored, Allowed: f.Allowed, Denied: f.Denied, Failed: f.Failed})
+	}
+	return list
 }
 
 // verdict is what the trials come to: the last one decides.
