@@ -92,6 +92,7 @@ type Broker struct {
 	version string
 
 	authenticator Authenticator
+	gate          *gate // nil before Run
 
 	wheel  *wheel.Wheel
 	broker *broker.Broker
@@ -363,6 +364,7 @@ func (b *Broker) Close() {
 		if b.conns != nil { // no loop begins an authentication any more
 			b.conns.Close()
 		}
+		b.gate.close()
 		b.release()
 	})
 }
