@@ -17,7 +17,7 @@ func (b *Broker) stepJWT(s *config.StepJWT) (*jwt.JWT, error) {
 			UserName: s.UserClaim, ClientID: s.ClientClaim, Superuser: s.SuperuserClaim, Groups: s.GroupsClaim,
 			Attributes: s.AttributesClaim, Limits: s.LimitsClaim, Rules: cmp.Or(s.ACLClaim, "acl"),
 		},
-		StayAfterExp: s.StayAfterExp, Logger: b.logger,
+		StayAfterExp: s.StayAfterExp, Logger: forwardLog(b),
 	}
 	if s.JWKS != "" {
 		o.JWKS = &jwt.JWKS{URL: s.JWKS, Refresh: s.JWKSRefresh, Keep: s.JWKSKeep, CA: s.JWKSCA, AllowHTTP: s.JWKSHTTP}
@@ -29,6 +29,6 @@ func (b *Broker) stepHTTP(s *config.StepHTTP) (*http.HTTP, error) {
 	return http.New(http.Options{
 		URL: s.URL, Method: s.Method, Headers: s.Headers, Body: s.Body, Form: s.Format == config.FormatForm,
 		Timeout: s.Timeout, Connections: s.Connections, Failures: s.Failures, Rest: s.Rest,
-		CA: s.CA, Cert: s.Cert, Key: s.Key, Cache: s.Cache, CacheSize: s.CacheSize, Logger: b.logger,
+		CA: s.CA, Cert: s.Cert, Key: s.Key, Cache: s.Cache, CacheSize: s.CacheSize, Logger: forwardLog(b),
 	})
 }
