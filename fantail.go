@@ -175,6 +175,7 @@ func (b *Broker) assemble() error {
 
 // release gives back what New has taken.
 func (b *Broker) release() {
+	b.gate.close()
 	if b.broker != nil {
 		b.broker.Close()
 		b.wheel.Close()

@@ -15,7 +15,30 @@ import (
 type gate struct {
 	chain *auth.Chain
 	users *auth.Users
-	setUp func() bool // whether clients can show who they are
+	setUp func() bool            // whether clients can show who they are
+	lasts []lasting
+}
+
+// lasting is a step that works, or holds something, from Start to Close.
+type lasting interface {
+	auth.Step
+	Start()
+	Close()
+}
+
+func (g *gate) start() {
+	for _, l := range g.lasts {
+		l.Start()
+	}
+}
+
+func (g *gate) close() {
+	if g == nil {
+		return
+	}
+	for _, l := range g.lasts {
+		l.Close()
+	}
 }
 
 // newGate makes the chain of the steps in the configuration.
@@ -34,6 +57,7 @@ func (b *Broker) newGate() (*gate, error) {
 	for i := range a.Steps() {
 		s, err := b.step(g, &a.Steps()[i])
 		if err != nil {
+			g.close()
 			return nil, fmt.Errorf("auth.chain[%d]: %w", i, err)
 		}
 		steps = append(steps, s)
@@ -48,9 +72,23 @@ func (b *Broker) step(g *gate, s *config.Step) (auth.Step, error) {
 	switch {
 	case s.Users != nil:
 		return g.users, nil
+	case s.JWT != nil:
+		return keep(g, "jwt", s.JWT, b.stepJWT)
+	case s.HTTP != nil:
+		return keep(g, "http", s.HTTP, b.stepHTTP)
 	default:
 		return nil, fmt.Errorf("the step names nothing that checks clients")
 	}
+}
+
+// keep makes a step that lasts as long as the gate does.
+func keep[S any, T lasting](g *gate, name string, s S, step func(S) (T, error)) (auth.Step, error) {
+	t, err := step(s)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	g.lasts = append(g.lasts, t)
+	return t, nil
 }
 
 // quick decides what needs no waiting.

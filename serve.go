@@ -24,6 +24,7 @@ func (b *Broker) start() error {
 		return ErrRunning
 	}
 	b.running = true
+	b.gate.start()
 	o := conn.Options{
 		Broker: b.broker, Wheel: b.wheel, Logger: b.logger, Authenticator: b.gate, Quick: b.gate.quick,
 		Limits: connLimits(&b.config.Limits), ReceiveMaximum: uint16(b.config.Limits.ReceiveMaximum),

@@ -59,6 +59,10 @@ type Auth struct {
 type Step struct {
 	// Users are those of Auth.
 	Users *StepUsers `yaml:"users"`
+	// JWT verifies tokens.
+	JWT *StepJWT `yaml:"jwt"`
+	// HTTP asks a server.
+	HTTP *StepHTTP `yaml:"http"`
 }
 
 // StepUsers has no settings.

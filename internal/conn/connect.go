@@ -326,7 +326,7 @@ func (c *Conn) refuse(err error) {
 	c.door.server.o.Broker.Stats().Refused.Add(name(r.Code))
 	attrs := []any{
 		slog.String("addr", c.addr().String()), slog.String("listener", c.door.listener),
-		slog.String("client", c.id()), slog.String("user", c.user), slog.String("reason", name(r.Code)),
+		slog.String("client", c.id()), slog.String("user", shown(c.user)), slog.String("reason", name(r.Code)),
 	}
 	if advice, ok := errors.AsType[*Advice](err); ok {
 		attrs = append(attrs, slog.String("why", advice.Why), slog.String("step", advice.Step), slog.String("do", advice.Do))
@@ -345,6 +345,15 @@ func (c *Conn) refuse(err error) {
 		c.door.server.o.Logger.Info("connection refused", attrs...)
 	}
 	c.sock.Finish(c.refusal(r), io.EOF)
+}
+
+// shown is a user name as it can stand in the log. Some clients send a token
+// (JWT) as one, which would let in whoever reads it there.
+func shown(user string) string {
+	if strings.HasPrefix(user, "eyJ") && strings.Count(user, ".") >= 2 {
+		return "(a token)"
+	}
+	return user
 }
 
 // refusal is the CONNACK that says why, where there is one to say it.
