@@ -55,5 +55,5 @@ func broken(err error) bool {
 // quoted says whether a placeholder stands in quotes: the commonest slip of
 // who is used to pasting.
 func quoted(query string) bool {
-	return regexp.MustCompile(`['"%]\$\{|\}['"%]`).MatchString(query)
+	return regexp.MustCompile(`['"%]\$\{[a-z.]+\}|\$\{[a-z.]+\}['"%]`).MatchString(query)
 }

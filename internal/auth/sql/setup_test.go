@@ -156,7 +156,11 @@ func (b *backend) fill() error {
 			return err
 		}
 	}
-	return nil
+	_, err := b.db.Exec(`INSERT INTO acl VALUES
+		('ann', 'deny', 'all', 'a/#', NULL, NULL), ('ann', 'allow', 'subscribe', 'b/+', '', 'all'),
+		('ann', 'allow', 'publish, subscribe', 'c/${clientid}/#', NULL, NULL),
+		('ann', 'allow', 'publish', 'd', '0,1', NULL), ('ann', 'deny', 'publish', 'e', NULL, 'true')`)
+	return err
 }
 
 // each runs a test with each database.
