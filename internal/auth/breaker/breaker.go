@@ -8,6 +8,9 @@
 // everybody, those who wait too, hears so at once. After a rest one caller
 // tries for all. If the backend answers it, the breaker closes; if not, it
 // rests again.
+//
+// Whoever waits gives up its seat among those who work (access.Rise), so that a
+// slow backend holds up nobody but those who ask for it.
 package breaker
 
 import (
@@ -17,6 +20,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/fantail-mqtt/fantail/internal/access"
 )
 
 // What Do returns without having asked the backend.
@@ -90,6 +95,10 @@ func New(o Options) *Breaker {
 // returned and, if the breaker opens, told to others and logged: it must not
 // hold a secret. A call that its own caller has given up counts for nothing.
 func (b *Breaker) Do(ctx context.Context, f func(ctx context.Context) error) error {
+	if err := b.closed(); err != nil {
+		return err
+	}
+	defer access.Rise(ctx)()
 	p, err := b.enter(ctx)
 	if err != nil {
 		return err
@@ -114,6 +123,18 @@ type late struct {
 
 func (l *late) Error() string { return fmt.Sprintf("no answer within %v", l.after) }
 func (l *late) Unwrap() error { return l.err }
+
+// closed returns the error of a breaker that lets nobody through, without
+// giving up the seat for it.
+func (b *Breaker) closed() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.state == Closed || b.state == Open && !time.Now().Before(b.until) {
+		return nil
+	}
+	b.figures.Refused++
+	return b.why
+}
 
 // pass is what a caller has been let through with.
 type pass struct {

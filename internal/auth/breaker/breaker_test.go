@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/fantail-mqtt/fantail/internal/access"
 )
 
 var errDown = errors.New("connection refused")
@@ -218,6 +220,32 @@ func TestAPanicGivesThePlaceBack(t *testing.T) {
 		_ = b.Do(t.Context(), func(context.Context) error { panic("ours") })
 	}()
 	want(t, b.Do(t.Context(), up), nil)
+}
+
+// While a call waits for its answer, somebody else may sit down.
+func TestWhoWaitsGivesUpItsSeat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		seats := make(chan struct{}, 1)
+		seats <- struct{}{}
+		b := New(Options{Concurrent: 1})
+		ctx := access.WithSeats(t.Context(), seats)
+		answer, done := make(chan struct{}), make(chan error)
+		go func() { done <- b.Do(ctx, func(context.Context) error { <-answer; return nil }) }()
+		synctest.Wait()
+		seats <- struct{}{} // blocks for ever if the seat is not free
+		close(answer)
+		synctest.Wait()
+		select {
+		case <-done:
+			t.Error("it went on without a seat")
+		default:
+		}
+		<-seats
+		want(t, <-done, nil)
+		if len(seats) != 1 {
+			t.Errorf("%d seats are taken, want its own", len(seats))
+		}
+	})
 }
 
 func BenchmarkClosed(b *testing.B) {
