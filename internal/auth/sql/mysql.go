@@ -13,7 +13,7 @@ func (mysqlDialect) parameter(int) string { return "?" }
 
 func (mysqlDialect) connector(dsn string) (driver.Connector, error) {
 	c, err := mysql.ParseDSN(dsn)
-	if err != nil { // it may repeat a part of the password
+	if err != nil || c.Net != "tcp" && c.Net != "unix" { // it may repeat a part of the password
 		return nil, errors.New("is not such as user:password@tcp(host:3306)/database?tls=true")
 	}
 	// The driver's own way to paste parameters into the text, and what a query

@@ -1,23 +1,13 @@
 package sql
 
 import (
-	"crypto/md5"
-	"crypto/sha256"
-	"crypto/sha512"
-	"crypto/subtle"
-	"encoding/base64"
-	"encoding/hex"
+	"cmp"
+	"context"
 	"fmt"
-	"hash"
+	"slices"
 	"strings"
-)
 
-// The hashes that do not say of themselves what they are.
-const (
-	hashSHA256 = "sha256"
-	hashSHA512 = "sha512"
-	hashMD5    = "md5"
-	hashPlain  = "plain"
+	"github.com/fantail-mqtt/fantail/internal/auth/hash"
 )
 
 // Where the salt of a bare digest stands.
@@ -29,84 +19,74 @@ const (
 
 // password checks passwords against what the database has.
 type password struct {
-	kind   string
-	suffix bool
-	salted bool
-	digest func() hash.Hash // of the bare digests
+	column hash.Column
+	pool   *hash.Pool
+	decoy  hash.Hash // that of a client without a row
 }
 
-func newPassword(kind, saltPosition string) (*password, error) {
-	p := &password{kind: kind, salted: saltPosition != SaltNone, suffix: saltPosition == SaltSuffix}
-	switch saltPosition {
-	case "", SaltPrefix, SaltSuffix, SaltNone:
-	default:
-		return nil, fmt.Errorf("salt_position %q is unknown: it is %s, %s or %s", saltPosition, SaltPrefix, SaltSuffix, SaltNone)
+// newPassword reads how the owner calls the hash. Those that say of themselves
+// what they are need no name, and any of their names will do.
+func newPassword(o *Options) (*password, error) {
+	p := &password{pool: o.Pool}
+	if p.pool == nil {
+		p.pool = hash.NewPool(0, 0)
 	}
-	switch kind {
-	case hashSHA256:
-		p.digest = sha256.New
-	case hashSHA512:
-		p.digest = sha512.New
-	case hashMD5:
-		p.digest = md5.New
-	case hashPlain:
-	default:
-		return p, knows(kind)
-	}
-	return p, nil
-}
-
-// fits says whether a password is the one that was stored. An error says that
-// nobody could tell, in words without either.
-func (p *password) fits(stored, salt string, given []byte) (bool, error) {
 	switch {
-	case p.kind == hashPlain:
-		// The lengths of both stay unknown when their digests are compared.
-		a, b := sha256.Sum256([]byte(stored)), sha256.Sum256(given)
-		return subtle.ConstantTimeCompare(a[:], b[:]) == 1, nil
-	case p.digest != nil:
-		want, ok := decode(strings.TrimSpace(stored), p.digest().Size())
-		if !ok {
-			return false, fmt.Errorf("it is no %s digest in hexadecimal digits or base64", p.kind)
-		}
-		return subtle.ConstantTimeCompare(p.sum(salt, given), want) == 1, nil
-	default:
-		return verify(p.kind, strings.TrimSpace(stored), given)
+	case slices.Contains(hash.Algorithms(), o.Hash):
+		p.column.Algorithm = o.Hash
+	case !slices.Contains([]string{"", "bcrypt", "argon2id", "pbkdf2"}, o.Hash):
+		return nil, fmt.Errorf("hash %q is unknown", o.Hash)
 	}
+	if p.digest() {
+		p.column.Salt = strings.TrimSuffix(cmp.Or(o.SaltPosition, SaltPrefix), SaltNone)
+	} else if o.SaltPosition != "" {
+		return nil, fmt.Errorf("salt_position is for a digest: %s needs none", cmp.Or(o.Hash, "a hash that says what it is"))
+	}
+	if err := p.column.Validate(); err != nil {
+		return nil, err
+	}
+	return p, p.disguise(o.Hash)
 }
 
-// pretend takes as long as fits does: nobody learns by the time whether there
-// is an account.
-func (p *password) pretend(given []byte) {
-	switch {
-	case p.kind == hashPlain:
-	case p.digest != nil:
-		p.sum("", given)
-	default:
-		decoy(p.kind, given)
-	}
+// digest says whether the hash is bare.
+func (p *password) digest() bool {
+	return p.column.Algorithm != "" && p.column.Algorithm != "plain"
 }
 
-// sum is the digest of a password with its salt.
-func (p *password) sum(salt string, given []byte) []byte {
-	h := p.digest()
-	if p.salted && !p.suffix {
-		h.Write([]byte(salt))
+// disguise makes the decoy, which costs what the hashes in the table do by
+// default.
+func (p *password) disguise(kind string) error {
+	if p.column.Algorithm != "" {
+		return nil // a digest takes no time to speak of
 	}
-	h.Write(given)
-	if p.salted && p.suffix {
-		h.Write([]byte(salt))
+	text, err := hash.New(map[string]hash.Kind{
+		"": hash.Bcrypt, "bcrypt": hash.Bcrypt, "argon2id": hash.Argon2id, "pbkdf2": hash.SHA512PBKDF2,
+	}[kind], []byte("a decoy"))
+	if err != nil {
+		return err
 	}
-	return h.Sum(nil)
+	p.decoy, err = hash.Parse(text)
+	return err
 }
 
-// decode reads a digest of n bytes in hexadecimal digits or in base64.
-func decode(text string, n int) (digest []byte, ok bool) {
-	var err error
-	if len(text) == hex.EncodedLen(n) {
-		digest, err = hex.DecodeString(text)
-	} else {
-		digest, err = base64.RawStdEncoding.DecodeString(strings.TrimRight(text, "="))
+// parse reads the hash of a row. An error says what is wrong with it in words
+// without it.
+func (p *password) parse(a *account) (hash.Hash, error) {
+	text := a.hash
+	if p.column.Algorithm != "plain" {
+		text = strings.TrimSpace(text) // of a column of CHAR
 	}
-	return digest, err == nil && len(digest) == n
+	return p.column.Parse(text, a.salt)
+}
+
+// fits says whether a password is the one that was hashed. The error says that
+// there are too many to check just now.
+func (p *password) fits(ctx context.Context, h hash.Hash, given []byte) (bool, error) {
+	return p.pool.Check(ctx, h, given)
+}
+
+// pretend takes as long as fits does: the time tells nobody whether there is
+// an account.
+func (p *password) pretend(ctx context.Context, given []byte) {
+	_, _ = p.pool.Check(ctx, p.decoy, given)
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/fantail-mqtt/fantail/internal/auth"
 	"github.com/fantail-mqtt/fantail/internal/auth/breaker"
 	"github.com/fantail-mqtt/fantail/internal/auth/fill"
+	"github.com/fantail-mqtt/fantail/internal/auth/hash"
 	"github.com/fantail-mqtt/fantail/packet"
 )
 
@@ -40,6 +41,8 @@ type Options struct {
 	Hash string
 	// SaltPosition is where the salt of a bare digest stands.
 	SaltPosition string
+	// Pool bounds how many passwords are checked at a time; nil: one of its own.
+	Pool *hash.Pool
 	// Timeout bounds what one client may cost. Default: 5s.
 	Timeout time.Duration
 	// Connections to the database at a time. Default: 8.
@@ -75,7 +78,7 @@ func New(o Options) (*SQL, error) {
 		return nil, err
 	}
 	s := &SQL{dialect: d}
-	if s.password, err = newPassword(o.Hash, o.SaltPosition); err != nil {
+	if s.password, err = newPassword(&o); err != nil {
 		return nil, err
 	}
 	if s.query, err = prepare(d, o.Query); err != nil {
@@ -129,17 +132,20 @@ func (s *SQL) Check(ctx context.Context, r *access.Request) auth.Answer {
 		return answer
 	}
 	if a == nil {
-		s.password.pretend(r.Password)
+		s.password.pretend(ctx, r.Password)
 		return auth.Passed("the query gives no row for the client")
 	}
 	if a.hash == "" {
-		s.password.pretend(r.Password)
+		s.password.pretend(ctx, r.Password)
 		return auth.Denied(packet.BadUserNameOrPassword, "the client's row has no password_hash", "give the account a password")
 	}
-	ok, err := s.password.fits(a.hash, a.salt, r.Password)
-	switch {
-	case err != nil:
+	h, err := s.password.parse(a)
+	if err != nil {
 		return auth.Failure("the client's password_hash cannot be read: "+err.Error(), "correct hash in the configuration, or the row")
+	}
+	switch ok, err := s.password.fits(ctx, h, r.Password); {
+	case err != nil:
+		return auth.Failure("the password was not checked: "+err.Error(), "wait: fewer clients connect at once later")
 	case !ok:
 		return auth.Denied(packet.BadUserNameOrPassword, "the password is wrong", "correct the password in the client, or in the database")
 	}
