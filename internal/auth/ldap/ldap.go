@@ -154,6 +154,9 @@ func (l *LDAP) setTemplates() error {
 	if who != nil && who.Join(func(string) string { return "x" }) == who.Join(func(string) string { return "y" }) {
 		errs = append(errs, errors.New("neither dn nor filter has a placeholder such as ${username}: they say the same of every client"))
 	}
+	if l.o.BindDN != "" && l.o.BindPassword == "" {
+		errs = append(errs, errors.New("bind_password is missing: without one, bind_dn is nobody"))
+	}
 	if l.o.SuperuserGroup != "" {
 		dn, err := ldap.ParseDN(l.o.SuperuserGroup)
 		if err != nil {
