@@ -53,6 +53,7 @@ func run(m *testing.M) int {
 	}
 	if err == nil {
 		code := m.Run()
+		slapd.Stop()
 		if err = goleak.Find(); code != 0 || err == nil {
 			return code
 		}
