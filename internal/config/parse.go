@@ -75,6 +75,7 @@ func (c *Config) rebase(dir string) {
 		join(&l.Cert)
 		join(&l.Key)
 		join(&l.ClientCA)
+		join(&l.CRL)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"math/big"
@@ -44,6 +45,10 @@ type directory struct {
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
+	flag.Parse()
+	if flag.Lookup("test.fuzz").Value.String() != "" { // each worker comes here
+		return m.Run()
+	}
 	var err error
 	if slapd, err = startDirectory(); err == nil {
 		err = slapd.fill()

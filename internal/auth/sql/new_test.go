@@ -30,7 +30,7 @@ func TestNewTellsMistakes(t *testing.T) {
 			c.change(&o)
 			s, err := New(o)
 			if err == nil {
-				_ = s.Close()
+				s.Close()
 				t.Fatal("it is taken")
 			}
 			if !strings.Contains(err.Error(), c.words) || strings.Contains(err.Error(), "s3cret") {
@@ -42,7 +42,7 @@ func TestNewTellsMistakes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = s.Close()
+	s.Close()
 }
 
 func TestParameters(t *testing.T) {

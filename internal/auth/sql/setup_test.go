@@ -181,7 +181,7 @@ func (b *backend) step(t *testing.T, change func(*sql.Options)) *sql.SQL {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = s.Close() })
+	t.Cleanup(s.Close)
 	return s
 }
 

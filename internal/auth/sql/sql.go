@@ -105,7 +105,7 @@ func New(o Options) (*SQL, error) {
 }
 
 // Close closes the connections to the database.
-func (s *SQL) Close() error { return s.db.Close() }
+func (s *SQL) Close() { _ = s.db.Close() }
 
 // Name implements auth.Step.
 func (s *SQL) Name() string { return "sql" }
