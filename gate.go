@@ -14,6 +14,16 @@ import (
 type gate struct {
 	chain *auth.Chain
 	users *auth.Users
+	ends  []interface{ Close() } // of steps that hold something
+}
+
+func (g *gate) close() {
+	if g == nil {
+		return
+	}
+	for _, e := range g.ends {
+		e.Close()
+	}
 }
 
 // newGate makes the chain of the steps in the configuration.
@@ -32,6 +42,7 @@ func (b *Broker) newGate() (*gate, error) {
 	for i := range a.Steps() {
 		s, err := b.step(g, &a.Steps()[i])
 		if err != nil {
+			g.close()
 			return nil, fmt.Errorf("auth.chain[%d]: %w", i, err)
 		}
 		steps = append(steps, s)
@@ -45,9 +56,27 @@ func (b *Broker) step(g *gate, s *config.Step) (auth.Step, error) {
 	switch {
 	case s.Users != nil:
 		return g.users, nil
+	case s.JWT != nil:
+		return keep(g, "jwt", s.JWT, b.stepJWT)
+	case s.HTTP != nil:
+		return keep(g, "http", s.HTTP, b.stepHTTP)
 	default:
 		return nil, fmt.Errorf("the step names nothing that checks clients")
 	}
+}
+
+// keep makes a step that holds something until the gate is closed.
+func keep[S any, T interface {
+	auth.Step
+	Close()
+}](g *gate, name string, s S, step func(S) (T, error),
+) (auth.Step, error) {
+	t, err := step(s)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	g.ends = append(g.ends, t)
+	return t, nil
 }
 
 // quick decides what needs no waiting.

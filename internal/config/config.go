@@ -48,6 +48,9 @@ type Auth struct {
 	Anonymous string `yaml:"anonymous"`
 	// Users are checked for user name and password and for SCRAM-SHA-256.
 	Users []User `yaml:"users"`
+	// ClientIDs says who may connect with the client id of a session that a user
+	// began who has proved to be one.
+	ClientIDs string `yaml:"client_ids"`
 	// Chain is asked in its order. Empty: Users alone.
 	Chain []Step `yaml:"chain"`
 }
@@ -56,6 +59,10 @@ type Auth struct {
 type Step struct {
 	// Users are those of Auth.
 	Users *StepUsers `yaml:"users"`
+	// JWT verifies tokens.
+	JWT *StepJWT `yaml:"jwt"`
+	// HTTP asks a server.
+	HTTP *StepHTTP `yaml:"http"`
 }
 
 // StepUsers has no settings.
@@ -163,6 +170,12 @@ const (
 	AnonymousLoopback = "loopback"
 	AnonymousAlways   = "always"
 	AnonymousNever    = "never"
+)
+
+// Who may have the client id of a user's session.
+const (
+	ClientIDsOwn    = "own"    // that user
+	ClientIDsShared = "shared" // whoever is let in
 )
 
 // How a shared subscription chooses a member.

@@ -26,6 +26,7 @@ func (c Config) mistakes() []Mistake {
 	if c.Auth.Anonymous != "" { // which hangs from the rest
 		k.oneOf("auth.anonymous", c.Auth.Anonymous, AnonymousLoopback, AnonymousAlways, AnonymousNever)
 	}
+	k.oneOf("auth.client_ids", c.Auth.ClientIDs, ClientIDsOwn, ClientIDsShared)
 	k.users(c.Auth.Users)
 	k.chain(c.Auth.Chain)
 	k.limits(c.Limits)
@@ -65,6 +66,12 @@ func between[N cmp.Ordered](k *check, key string, value, least, most N) {
 	if value < least {
 		k.add(key, "%v is below %v", value, least)
 	}
+	if value > most {
+		k.add(key, "%v is above %v", value, most)
+	}
+}
+
+func atMost[N cmp.Ordered](k *check, key string, value, most N) {
 	if value > most {
 		k.add(key, "%v is above %v", value, most)
 	}
@@ -126,8 +133,11 @@ func (k *check) users(users []User) {
 
 func (k *check) chain(steps []Step) {
 	for i := range steps {
+		key := fmt.Sprintf("auth.chain[%d]", i)
+		k.jwt(key, steps[i].JWT)
+		k.http(key, steps[i].HTTP)
 		if set := written(&steps[i]); len(set) != 1 {
-			k.add(fmt.Sprintf("auth.chain[%d]", i), "names %d steps: write one of %s, each as an item of its own",
+			k.add(key, "names %d steps: write one of %s, each as an item of its own",
 				len(set), strings.Join(keysOf(Step{}), ", "))
 		}
 	}

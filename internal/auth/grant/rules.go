@@ -13,16 +13,6 @@ import (
 // connected.
 const maxRules = 1000
 
-// rule is one of the rules in an acl member.
-type rule struct {
-	allow   bool
-	actions access.Action
-	topic   string
-	exact   bool  // the topic has no placeholders and wildcards
-	qos     []int // empty: any
-	retain  *bool // nil: either
-}
-
 // rulesOf reads an acl member, in one of two forms: lists of the topic
 // filters to which a client may publish, subscribe, or both, with everything
 // else denied,
@@ -33,9 +23,10 @@ type rule struct {
 //
 //	[{"permission": "allow", "action": "publish", "topic": "a/${clientid}"}]
 //
-// Both are EMQX's.
+// Both are EMQX's. What no rule of a list fits is left to the rules of
+// everybody.
 func rulesOf(v any) (*access.Rules, error) {
-	var rules []rule
+	var rules []access.Rule
 	var err error
 	switch v := v.(type) {
 	case map[string]any:
@@ -51,7 +42,11 @@ func rulesOf(v any) (*access.Rules, error) {
 	if len(rules) > maxRules {
 		return nil, fmt.Errorf("has %d rules, which is above %d", len(rules), maxRules)
 	}
-	return compile(rules)
+	compiled, err := access.Compile(rules)
+	if err != nil {
+		return nil, fmt.Errorf("has a mistake in %w", err)
+	}
+	return compiled, nil
 }
 
 // both is what "all" means: who may subscribe may receive.
@@ -61,8 +56,8 @@ const (
 )
 
 // ruleLists reads the form of lists.
-func ruleLists(lists map[string]any) ([]rule, error) {
-	var rules []rule
+func ruleLists(lists map[string]any) ([]access.Rule, error) {
+	var rules []access.Rule
 	for _, l := range []struct {
 		name    string
 		actions access.Action
@@ -75,8 +70,8 @@ func ruleLists(lists map[string]any) ([]rule, error) {
 		if err != nil {
 			return nil, fmt.Errorf("has a member %s that %w", l.name, err)
 		}
-		for _, t := range topics {
-			rules = append(rules, topicRule(rule{allow: true, actions: l.actions}, t))
+		if len(topics) > 0 { // a rule without any is for all of them
+			rules = append(rules, access.Rule{ID: "acl." + l.name, Effect: access.Allow, Actions: l.actions, Topics: topics})
 		}
 	}
 	for name := range lists {
@@ -84,80 +79,73 @@ func ruleLists(lists map[string]any) ([]rule, error) {
 			return nil, fmt.Errorf("has a member %q: there are pub, sub and all", name)
 		}
 	}
-	return append(rules, rule{actions: both, topic: "#"}), nil
-}
-
-// topicRule is a rule for a topic, which EMQX lets begin with "eq " where it
-// is to be taken as it is written.
-func topicRule(r rule, topic string) rule {
-	const literally = "eq "
-	if len(topic) > len(literally) && topic[:len(literally)] == literally {
-		r.exact, topic = true, topic[len(literally):]
-	}
-	r.topic = topic
-	return r
+	return append(rules, access.Rule{ID: "acl", Effect: access.Deny, Actions: both}), nil
 }
 
 // ruleList reads the form of rules.
-func ruleList(list []any) ([]rule, error) {
-	var rules []rule
+func ruleList(list []any) ([]access.Rule, error) {
+	rules := make([]access.Rule, 0, len(list))
 	for i, v := range list {
 		object, ok := v.(map[string]any)
 		if !ok {
 			return nil, fmt.Errorf("has a rule %d that is no object", i+1)
 		}
-		more, err := ruleObject(object)
+		r, err := ruleOf(object)
 		if err != nil {
 			return nil, fmt.Errorf("has a rule %d whose %w", i+1, err)
 		}
-		rules = append(rules, more...)
+		r.ID = fmt.Sprintf("acl[%d]", i)
+		rules = append(rules, r)
 	}
 	return rules, nil
 }
 
-// ruleObject reads a rule, which has one topic or several. A member that is not
+// ruleOf reads a rule, which has one topic or several. A member that is not
 // known could narrow the rule, so it is an error.
-func ruleObject(object map[string]any) (rules []rule, err error) {
-	var r rule
-	var topics []string
+func ruleOf(object map[string]any) (r access.Rule, err error) {
 	for name, v := range object {
 		switch name {
 		case "permission":
-			r.allow = v == "allow"
-			if v != "allow" && v != "deny" {
-				err = errors.New("permission is neither allow nor deny")
-			}
+			r.Effect, err = effectOf(v)
 		case "action":
-			r.actions, err = actionOf(v)
+			r.Actions, err = actionOf(v)
 		case "topic", "topics":
-			var more []string
-			if more, err = texts(v); err != nil {
+			var topics []string
+			if topics, err = texts(v); err != nil {
 				err = fmt.Errorf("%s %w", name, err)
 			}
-			topics = append(topics, more...)
+			r.Topics = append(r.Topics, topics...)
 		case "qos":
-			r.qos, err = qosOf(v)
+			r.QoS, err = qosOf(v)
 		case "retain":
-			r.retain, err = retainOf(v)
+			r.Retain, err = retainOf(v)
 		default:
 			err = fmt.Errorf("member %q is unknown: there are permission, action, topic, topics, qos and retain", name)
 		}
 		if err != nil {
-			return nil, err
+			return r, err
 		}
 	}
 	switch {
-	case object["permission"] == nil:
-		return nil, errors.New("permission is missing")
-	case r.actions == 0:
-		return nil, errors.New("action is missing")
-	case len(topics) == 0:
-		return nil, errors.New("topic is missing")
+	case r.Effect == 0:
+		return r, errors.New("permission is missing")
+	case r.Actions == 0:
+		return r, errors.New("action is missing")
+	case len(r.Topics) == 0:
+		return r, errors.New("topic is missing")
 	}
-	for _, t := range topics {
-		rules = append(rules, topicRule(r, t))
+	return r, nil
+}
+
+func effectOf(v any) (access.Effect, error) {
+	switch v {
+	case "allow":
+		return access.Allow, nil
+	case "deny":
+		return access.Deny, nil
+	default:
+		return 0, errors.New("permission is neither allow nor deny")
 	}
-	return rules, nil
 }
 
 func actionOf(v any) (access.Action, error) {
@@ -173,35 +161,34 @@ func actionOf(v any) (access.Action, error) {
 	}
 }
 
-func qosOf(v any) ([]int, error) {
+func qosOf(v any) (access.QoS, error) {
 	list, ok := v.([]any)
 	if !ok {
 		list = []any{v}
 	}
-	var out []int
+	var levels []byte
 	for _, v := range list {
 		n, ok := v.(json.Number)
 		if !ok || !slices.Contains([]string{"0", "1", "2"}, n.String()) {
-			return nil, errors.New("qos is none of 0, 1 and 2, nor a list of them")
+			return 0, errors.New("qos is none of 0, 1 and 2, nor a list of them")
 		}
-		out = append(out, int(n[0]-'0'))
+		levels = append(levels, n[0]-'0')
 	}
-	return out, nil
+	if len(levels) == 0 {
+		return 0, errors.New("qos is an empty list")
+	}
+	return access.QoSOf(levels...), nil
 }
 
-func retainOf(v any) (*bool, error) {
-	switch v := v.(type) {
-	case bool:
-		return &v, nil
-	case string:
-		if v == "all" {
-			return nil, nil
-		}
+func retainOf(v any) (access.Retain, error) {
+	switch v {
+	case true:
+		return access.Retained, nil
+	case false:
+		return access.NotRetained, nil
+	case "all":
+		return access.RetainedOrNot, nil
+	default:
+		return 0, errors.New("retain is none of true, false and all")
 	}
-	return nil, errors.New("retain is none of true, false and all")
-}
-
-// compile hands the rules to who decides by them.
-func compile([]rule) (*access.Rules, error) {
-	return nil, errors.New("cannot be followed by this version")
 }

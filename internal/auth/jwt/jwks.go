@@ -64,7 +64,7 @@ type remote struct {
 
 	stop context.CancelFunc
 	done sync.WaitGroup // the goroutine that fetches
-	wake chan struct{}  // asks it to fetch now
+	wake chan struct{}  // asks it to fetch now; only who sets fetching sends
 
 	// owned by the goroutine that fetches
 	etag, modified string
@@ -140,8 +140,23 @@ func (r *remote) close() {
 	r.client.CloseIdleConnections()
 }
 
-// keys implements source.
-func (r *remote) keys(ctx context.Context, h *header) (*keySet, error) {
+// now implements source.
+func (r *remote) now() *keySet {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.good()
+}
+
+// good are the keys that are not too old. It needs the lock.
+func (r *remote) good() *keySet {
+	if r.set != nil && time.Since(r.at) > r.o.Keep {
+		return nil
+	}
+	return r.set
+}
+
+// ready implements source.
+func (r *remote) ready(ctx context.Context, h *header) (*keySet, error) {
 	set, round := r.look(h)
 	if round != nil {
 		sit := access.Rise(ctx)
@@ -153,7 +168,7 @@ func (r *remote) keys(ctx context.Context, h *header) (*keySet, error) {
 		}
 		timer.Stop()
 		sit()
-		set, _ = r.look(nil)
+		set = r.now()
 	}
 	if set == nil {
 		return nil, r.none()
@@ -166,11 +181,8 @@ func (r *remote) keys(ctx context.Context, h *header) (*keySet, error) {
 func (r *remote) look(h *header) (set *keySet, round chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	set = r.set
-	if set != nil && time.Since(r.at) > r.o.Keep {
-		set = nil
-	}
-	if h == nil || set != nil && !set.lacks(h) {
+	set = r.good()
+	if set != nil && !set.lacks(h) {
 		return set, nil
 	}
 	if r.fetching {
@@ -179,10 +191,8 @@ func (r *remote) look(h *header) (set *keySet, round chan struct{}) {
 	if time.Since(r.last) < rest {
 		return set, nil
 	}
-	select {
-	case r.wake <- struct{}{}:
-	default: // somebody has
-	}
+	r.fetching = true // or as good as
+	r.wake <- struct{}{}
 	return set, r.round
 }
 
@@ -230,6 +240,10 @@ func (r *remote) run(ctx context.Context) {
 func (r *remote) fetch(ctx context.Context) (next time.Duration) {
 	r.mu.Lock()
 	r.fetching, r.last = true, time.Now()
+	select {
+	case <-r.wake: // it was time anyway
+	default:
+	}
 	r.mu.Unlock()
 	set, age, err := r.get(ctx)
 	if ctx.Err() == nil {

@@ -255,6 +255,7 @@ func TestStartWithoutTheServer(t *testing.T) {
 		}
 		i.behave(nil)
 		time.Sleep(time.Second) // the first retry
+		synctest.Wait()
 		wantAllow(t, show(t, j, token))
 	})
 }

@@ -21,6 +21,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -74,11 +75,13 @@ type JWT struct {
 	keys   source
 }
 
-// source has the keys of now.
+// source has keys.
 type source interface {
-	// keys are those that could have signed a token with the header, and what
-	// is known of tokens that they have signed.
-	keys(ctx context.Context, h *header) (*keySet, error)
+	// now are those of now; nil: there are none.
+	now() *keySet
+	// ready are those of now, once it is known whether they are all that a
+	// token with this header could need.
+	ready(ctx context.Context, h *header) (*keySet, error)
 	close()
 }
 
@@ -175,35 +178,37 @@ func (j *JWT) Check(ctx context.Context, r *access.Request) auth.Answer {
 	case len(raw) > maxToken:
 		return denied(fmt.Sprintf("the token has %d bytes, which is above %d", len(raw), maxToken), "let the issuer put fewer claims in")
 	}
-	t, err := parse(raw)
-	if errors.Is(err, errNoToken) {
+	sum := sha256.Sum256(raw)
+	if set := j.keys.now(); set != nil {
+		if claims := set.seen.get(sum); claims != nil {
+			return j.judge(claims, r, time.Now())
+		}
+	}
+	claims, err := j.verify(ctx, raw, sum)
+	switch {
+	case errors.Is(err, errNoToken):
 		return auth.Passed("what the client shows is no token")
-	}
-	if err != nil {
-		return answer(err)
-	}
-	claims, err := j.verify(ctx, t)
-	if err != nil {
+	case err != nil:
 		return answer(err)
 	}
 	return j.judge(claims, r, time.Now())
 }
 
 // verify returns the claims of a token whose signature holds.
-func (j *JWT) verify(ctx context.Context, t *token) (map[string]any, error) {
-	set, err := j.keys.keys(ctx, &t.header)
+func (j *JWT) verify(ctx context.Context, raw []byte, sum [sha256.Size]byte) (map[string]any, error) {
+	t, err := parse(raw)
 	if err != nil {
 		return nil, err
 	}
-	sum := t.sum()
-	if claims := set.seen.get(sum); claims != nil {
-		return claims, nil
+	set, err := j.keys.ready(ctx, &t.header)
+	if err != nil {
+		return nil, err
 	}
 	if err := set.verify(t); err != nil {
 		return nil, err
 	}
 	claims, err := t.claims()
-	if err == nil && len(t.raw) <= maxSeen {
+	if err == nil && len(raw) <= maxSeen {
 		set.seen.put(sum, claims)
 	}
 	return claims, err

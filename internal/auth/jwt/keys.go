@@ -228,5 +228,6 @@ func newFixed(keys []key, allowed []string, from string) (*fixed, error) {
 	return &fixed{set: set}, nil
 }
 
-func (f *fixed) keys(context.Context, *header) (*keySet, error) { return f.set, nil }
-func (f *fixed) close()                                         {}
+func (f *fixed) now() *keySet                                    { return f.set }
+func (f *fixed) ready(context.Context, *header) (*keySet, error) { return f.set, nil }
+func (f *fixed) close()                                          {}

@@ -2,7 +2,6 @@ package jwt
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 
@@ -11,7 +10,6 @@ import (
 
 // token is one that has been taken apart; nothing in it is verified.
 type token struct {
-	raw       []byte
 	header    header
 	signed    []byte // the header and the payload, as they are signed
 	payload   []byte // in base64
@@ -41,7 +39,7 @@ func parse(raw []byte) (*token, error) {
 	if len(parts) != 3 {
 		return nil, refuse("let the issuer sign it and leave it readable", "the token is encrypted (JWE)")
 	}
-	t := &token{raw: raw, payload: parts[1], signed: raw[:len(parts[0])+1+len(parts[1])]}
+	t := &token{payload: parts[1], signed: raw[:len(parts[0])+1+len(parts[1])]}
 	if t.header, err = readHeader(object); err != nil {
 		return nil, err
 	}
@@ -97,6 +95,3 @@ func (t *token) claims() (map[string]any, error) {
 	}
 	return object, nil
 }
-
-// sum is what a token is remembered by.
-func (t *token) sum() [sha256.Size]byte { return sha256.Sum256(t.raw) }
