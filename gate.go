@@ -2,9 +2,12 @@ package fantail
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/fantail-mqtt/fantail/internal/auth"
+	"github.com/fantail-mqtt/fantail/internal/auth/file"
+	"github.com/fantail-mqtt/fantail/internal/auth/hash"
 	"github.com/fantail-mqtt/fantail/internal/config"
 	"github.com/fantail-mqtt/fantail/internal/conn"
 	"github.com/fantail-mqtt/fantail/packet"
@@ -12,9 +15,11 @@ import (
 
 // gate decides who may connect by the configuration.
 type gate struct {
-	chain *auth.Chain
-	users *auth.Users
-	ends  []interface{ Close() } // of steps that hold something
+	chain  *auth.Chain
+	users  *auth.Users
+	hashes *hash.Pool // of every step that checks passwords
+	files  []*file.File
+	ends   []interface{ Close() } // of steps that hold something
 }
 
 func (g *gate) close() {
@@ -29,7 +34,7 @@ func (g *gate) close() {
 // newGate makes the chain of the steps in the configuration.
 func (b *Broker) newGate() (*gate, error) {
 	a := &b.config.Auth
-	g := &gate{}
+	g := &gate{hashes: hash.NewPool(0, 0)}
 	users := make([]auth.User, 0, len(a.Users))
 	for _, u := range a.Users {
 		users = append(users, auth.User{Name: u.Name, Password: u.Password})
@@ -56,10 +61,23 @@ func (b *Broker) step(g *gate, s *config.Step) (auth.Step, error) {
 	switch {
 	case s.Users != nil:
 		return g.users, nil
+	case s.PasswordFile != nil:
+		f, err := file.New(file.Options{Path: s.PasswordFile.Path, Pool: g.hashes})
+		if err != nil {
+			return nil, err
+		}
+		g.files = append(g.files, f)
+		return f, nil
 	case s.JWT != nil:
 		return keep(g, "jwt", s.JWT, b.stepJWT)
 	case s.HTTP != nil:
 		return keep(g, "http", s.HTTP, b.stepHTTP)
+	case s.SQL != nil:
+		return keep(g, "sql", s.SQL, b.stepSQL(g))
+	case s.LDAP != nil:
+		return b.stepLDAP(s.LDAP)
+	case s.Certificate != nil:
+		return stepCertificate(s.Certificate)
 	default:
 		return nil, fmt.Errorf("the step names nothing that checks clients")
 	}
@@ -77,6 +95,25 @@ func keep[S any, T interface {
 	}
 	g.ends = append(g.ends, t)
 	return t, nil
+}
+
+// reload reads anew what the steps have read from files. Nothing of it is in
+// force before commit.
+func (g *gate) reload() (commit func(), err error) {
+	var commits []func()
+	var errs []error
+	for _, f := range g.files {
+		c, err := f.Prepare()
+		commits, errs = append(commits, c), append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return func() {
+		for _, c := range commits {
+			c()
+		}
+	}, nil
 }
 
 // quick decides what needs no waiting.

@@ -80,6 +80,12 @@ func (c *Config) rebase(dir string) {
 	for _, s := range c.Auth.Chain {
 		s.JWT.eachFile(join)
 		s.HTTP.eachFile(join)
+		s.LDAP.eachFile(join)
+	}
+	for i := range c.Auth.Chain {
+		if s := c.Auth.Chain[i].PasswordFile; s != nil {
+			join(&s.Path)
+		}
 	}
 }
 

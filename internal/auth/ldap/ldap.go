@@ -67,7 +67,8 @@ type Options struct {
 
 	Timeout     time.Duration // of a check; default: 5s
 	Connections int           // at a time; default: 16
-	Rest        time.Duration // for which a failing directory is left alone
+	Failures    int           // in a row leave the directory alone for Rest; default: 5
+	Rest        time.Duration // default: 5s
 	Logger      *slog.Logger
 }
 
@@ -91,7 +92,7 @@ func New(o Options) (*LDAP, error) {
 		return nil, err
 	}
 	l.breaker = breaker.New(breaker.Options{
-		Name: l.Name(), Timeout: o.Timeout, Concurrent: o.Connections, Rest: o.Rest, Logger: o.Logger,
+		Name: l.Name(), Timeout: o.Timeout, Concurrent: o.Connections, Failures: o.Failures, Rest: o.Rest, Logger: o.Logger,
 	})
 	return l, nil
 }

@@ -50,9 +50,10 @@ type Options struct {
 	// ConnectionLifetime is after what time a connection is replaced.
 	// Default: 30m.
 	ConnectionLifetime time.Duration
-	// Rest is how long a failing database is left alone. Default: 5s.
-	Rest   time.Duration
-	Logger *slog.Logger
+	// Failures in a row leave the database alone for Rest. Default: 5, and 5s.
+	Failures int
+	Rest     time.Duration
+	Logger   *slog.Logger
 }
 
 // The drivers.
@@ -99,7 +100,7 @@ func New(o Options) (*SQL, error) {
 	s.db.SetMaxIdleConns(o.Connections)
 	s.db.SetConnMaxLifetime(cmp.Or(o.ConnectionLifetime, 30*time.Minute))
 	s.breaker = breaker.New(breaker.Options{
-		Name: s.Name(), Timeout: cmp.Or(o.Timeout, 5*time.Second), Concurrent: o.Connections, Rest: o.Rest, Logger: o.Logger,
+		Name: s.Name(), Timeout: cmp.Or(o.Timeout, 5*time.Second), Concurrent: o.Connections, Failures: o.Failures, Rest: o.Rest, Logger: o.Logger,
 	})
 	return s, nil
 }
