@@ -329,7 +329,7 @@ func outside(m *message.Message) Message {
 }
 
 // Reload takes over from c what can change while the broker runs, its limits,
-// and reads the certificates anew. Connections stay, with what they were
+// and reads the certificates and password files anew. Connections stay, with what they were
 // promised: the receive maximum and the topic alias maximum are for the next
 // Run, a packet limit is for connections to come. What is wrong is returned and
 // leaves everything as it was.
@@ -340,6 +340,10 @@ func (b *Broker) Reload(c Config) error {
 	c = c.WithDefaults()
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	commit, err := b.gate.reload()
+	if err != nil {
+		return err
+	}
 	var errs []error
 	for _, l := range b.listeners {
 		errs = append(errs, l.Reload())
@@ -347,6 +351,7 @@ func (b *Broker) Reload(c Config) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	commit()
 	c.Limits.ReceiveMaximum = b.config.Limits.ReceiveMaximum
 	c.Limits.TopicAliasMaximum = b.config.Limits.TopicAliasMaximum
 	b.config.Limits = c.Limits

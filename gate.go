@@ -2,9 +2,12 @@ package fantail
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/fantail-mqtt/fantail/internal/auth"
+	"github.com/fantail-mqtt/fantail/internal/auth/file"
+	"github.com/fantail-mqtt/fantail/internal/auth/hash"
 	"github.com/fantail-mqtt/fantail/internal/config"
 	"github.com/fantail-mqtt/fantail/internal/conn"
 	"github.com/fantail-mqtt/fantail/internal/metrics"
@@ -13,22 +16,26 @@ import (
 
 // gate decides who may connect by the configuration.
 type gate struct {
-	chain *auth.Chain
-	users *auth.Users
-	setUp func() bool            // whether clients can show who they are
-	lasts []lasting
+	chain  *auth.Chain
+	users  *auth.Users
+	hashes *hash.Pool // of every step that checks passwords
+	files  []*file.File
+	setUp  func() bool // whether clients can show who they are
+	lasts  []lasting
 }
 
-// lasting is a step that works, or holds something, from Start to Close.
+// lasting is a step that holds something until Close.
 type lasting interface {
 	auth.Step
-	Start()
 	Close()
 }
 
+// start lets those steps begin that work by themselves.
 func (g *gate) start() {
 	for _, l := range g.lasts {
-		l.Start()
+		if s, ok := l.(interface{ Start() }); ok {
+			s.Start()
+		}
 	}
 }
 
@@ -44,7 +51,7 @@ func (g *gate) close() {
 // newGate makes the chain of the steps in the configuration.
 func (b *Broker) newGate() (*gate, error) {
 	a := &b.config.Auth
-	g := &gate{}
+	g := &gate{hashes: hash.NewPool(0, 0)}
 	users := make([]auth.User, 0, len(a.Users))
 	for _, u := range a.Users {
 		users = append(users, auth.User{Name: u.Name, Password: u.Password})
@@ -72,10 +79,23 @@ func (b *Broker) step(g *gate, s *config.Step) (auth.Step, error) {
 	switch {
 	case s.Users != nil:
 		return g.users, nil
+	case s.PasswordFile != nil:
+		f, err := file.New(file.Options{Path: s.PasswordFile.Path, Pool: g.hashes})
+		if err != nil {
+			return nil, err
+		}
+		g.files = append(g.files, f)
+		return f, nil
 	case s.JWT != nil:
 		return keep(g, "jwt", s.JWT, b.stepJWT)
 	case s.HTTP != nil:
 		return keep(g, "http", s.HTTP, b.stepHTTP)
+	case s.SQL != nil:
+		return keep(g, "sql", s.SQL, b.stepSQL(g))
+	case s.LDAP != nil:
+		return b.stepLDAP(s.LDAP)
+	case s.Certificate != nil:
+		return stepCertificate(s.Certificate)
 	default:
 		return nil, fmt.Errorf("the step names nothing that checks clients")
 	}
@@ -89,6 +109,25 @@ func keep[S any, T lasting](g *gate, name string, s S, step func(S) (T, error)) 
 	}
 	g.lasts = append(g.lasts, t)
 	return t, nil
+}
+
+// reload reads anew what the steps have read from files. Nothing of it is in
+// force before commit.
+func (g *gate) reload() (commit func(), err error) {
+	var commits []func()
+	var errs []error
+	for _, f := range g.files {
+		c, err := f.Prepare()
+		commits, errs = append(commits, c), append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return func() {
+		for _, c := range commits {
+			c()
+		}
+	}, nil
 }
 
 // quick decides what needs no waiting.

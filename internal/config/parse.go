@@ -75,10 +75,17 @@ func (c *Config) rebase(dir string) {
 		join(&l.Cert)
 		join(&l.Key)
 		join(&l.ClientCA)
+		join(&l.CRL)
 	}
 	for _, s := range c.Auth.Chain {
 		s.JWT.eachFile(join)
 		s.HTTP.eachFile(join)
+		s.LDAP.eachFile(join)
+	}
+	for i := range c.Auth.Chain {
+		if s := c.Auth.Chain[i].PasswordFile; s != nil {
+			join(&s.Path)
+		}
 	}
 }
 

@@ -136,9 +136,15 @@ func (k *check) chain(steps []Step) {
 		key := fmt.Sprintf("auth.chain[%d]", i)
 		k.jwt(key, steps[i].JWT)
 		k.http(key, steps[i].HTTP)
+		k.sql(key, steps[i].SQL)
+		k.ldap(key, steps[i].LDAP)
+		k.certificate(key, steps[i].Certificate)
 		if set := written(&steps[i]); len(set) != 1 {
 			k.add(key, "names %d steps: write one of %s, each as an item of its own",
 				len(set), strings.Join(keysOf(Step{}), ", "))
+		}
+		if s := steps[i].PasswordFile; s != nil {
+			k.passwordFile(key, s)
 		}
 	}
 }

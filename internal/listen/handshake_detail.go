@@ -8,6 +8,9 @@ import (
 
 // handshakeDetail says what to do about a handshake that failed.
 func handshakeDetail(err error) string {
+	if r, is := errors.AsType[*revoked](err); is {
+		return "the TLS handshake failed: " + r.Error()
+	}
 	text := err.Error()
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return "the client closed during the TLS handshake: it may not trust the certificate, or gave up"
