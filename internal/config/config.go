@@ -59,6 +59,17 @@ type Auth struct {
 type Step struct {
 	// Users are those of Auth.
 	Users *StepUsers `yaml:"users"`
+	// PasswordFile checks names and passwords against a file.
+	PasswordFile *StepPasswordFile `yaml:"password_file"`
+	// JWT verifies tokens.
+	JWT *StepJWT `yaml:"jwt"`
+	// HTTP asks a server.
+	HTTP *StepHTTP `yaml:"http"`
+	// SQL asks a database, LDAP a directory.
+	SQL  *StepSQL  `yaml:"sql"`
+	LDAP *StepLDAP `yaml:"ldap"`
+	// Certificate takes the name out of the client's certificate.
+	Certificate *StepCertificate `yaml:"certificate"`
 }
 
 // StepUsers has no settings.

@@ -71,6 +71,12 @@ func between[N cmp.Ordered](k *check, key string, value, least, most N) {
 	}
 }
 
+func atMost[N cmp.Ordered](k *check, key string, value, most N) {
+	if value > most {
+		k.add(key, "%v is above %v", value, most)
+	}
+}
+
 func atLeast[N cmp.Ordered](k *check, key string, value, least N) {
 	if value < least {
 		k.add(key, "%v is below %v", value, least)
@@ -127,9 +133,18 @@ func (k *check) users(users []User) {
 
 func (k *check) chain(steps []Step) {
 	for i := range steps {
+		key := fmt.Sprintf("auth.chain[%d]", i)
+		k.jwt(key, steps[i].JWT)
+		k.http(key, steps[i].HTTP)
+		k.sql(key, steps[i].SQL)
+		k.ldap(key, steps[i].LDAP)
+		k.certificate(key, steps[i].Certificate)
 		if set := written(&steps[i]); len(set) != 1 {
-			k.add(fmt.Sprintf("auth.chain[%d]", i), "names %d steps: write one of %s, each as an item of its own",
+			k.add(key, "names %d steps: write one of %s, each as an item of its own",
 				len(set), strings.Join(keysOf(Step{}), ", "))
+		}
+		if s := steps[i].PasswordFile; s != nil {
+			k.passwordFile(key, s)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/fantail-mqtt/fantail/internal/access"
 	"github.com/fantail-mqtt/fantail/internal/broker"
@@ -336,7 +337,7 @@ func (c *Conn) refuse(err error) {
 	c.door.server.o.Broker.Stats().Refused.Add(name(r.Code))
 	attrs := []any{
 		slog.String("addr", c.addr().String()), slog.String("listener", c.door.listener),
-		slog.String("client", c.id()), slog.String("user", c.user), slog.String("reason", name(r.Code)),
+		slog.String("client", c.id()), slog.String("user", shown(c.user)), slog.String("reason", name(r.Code)),
 	}
 	if advice, ok := errors.AsType[*Advice](err); ok {
 		attrs = append(attrs, slog.String("why", advice.Why))
@@ -346,8 +347,27 @@ func (c *Conn) refuse(err error) {
 	} else {
 		attrs = append(attrs, slog.String("why", r.Why))
 	}
-	c.door.server.o.Logger.Info("connection refused", attrs...)
+	who := c.id() + "@" + c.addr().String()
+	if i := strings.LastIndexByte(who, ':'); i > 0 {
+		who = who[:i] // the port changes
+	}
+	say, held := c.door.server.o.Broker.Hush.Say(time.Now().UnixMilli(), who, name(r.Code))
+	if held > 0 {
+		attrs = append(attrs, slog.Int("held_back", held))
+	}
+	if say {
+		c.door.server.o.Logger.Info("connection refused", attrs...)
+	}
 	c.sock.Finish(c.refusal(r), io.EOF)
+}
+
+// shown is a user name as it can stand in the log. Some clients send a token
+// (JWT) as one, which would let in whoever reads it there.
+func shown(user string) string {
+	if strings.HasPrefix(user, "eyJ") && strings.Count(user, ".") >= 2 {
+		return "(a token)"
+	}
+	return user
 }
 
 // refusal is the CONNACK that says why, where there is one to say it.
