@@ -3,6 +3,7 @@ package fantail_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -24,12 +25,12 @@ func TestNoPasswordLeavesTheBroker(t *testing.T) {
 		s := serve(t, transport, fantail.Config{
 			Auth: fantail.Auth{Users: []fantail.User{{Name: "ann", Password: secret}}, Anonymous: "loopback"},
 		}, nil)
-		watch := s.device(t, "watch", nil)
+		watch := s.device(t, "watch", signed("ann", secret))
 		watch.to("$SYS/#", 0)
 		heard := ""
-		for _, c := range []struct{ user, password string }{{"ann", secret}, {"ann", secret + "r"}, {"eve", secret}, {"", secret}} {
+		for i, c := range []struct{ user, password string }{{"ann", secret}, {"ann", secret + "r"}, {"eve", secret}, {"", secret}} {
 			w := s.dial(t)
-			ack := w.hello("x", func(r *packet.Connect) {
+			ack := w.hello(fmt.Sprint("x", i), func(r *packet.Connect) {
 				r.HasUserName, r.UserName = c.user != "", c.user
 				r.HasPassword, r.Password = true, []byte(c.password)
 				r.Will = &packet.Will{Topic: "w"}
@@ -224,7 +225,7 @@ func TestWhyIsForTheOwnerAlone(t *testing.T) {
 				c.Will = &packet.Will{Topic: "w"}
 			}, "rule 7"},
 		} {
-			ack := s.dial(t).hello("x", c.change)
+			ack := s.dial(t).hello(c.logged, c.change)
 			if ack.Code != packet.NotAuthorized || strings.Contains(ack.Reason, c.logged) {
 				t.Errorf("CONNACK: %v %q", ack.Code, ack.Reason)
 			}

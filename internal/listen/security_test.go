@@ -25,6 +25,7 @@ func TestWebSocketCompressionIsNotAgreedOn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		_ = r.Body.Close()
 		if r.StatusCode != http.StatusSwitchingProtocols {
 			t.Errorf("status %d", r.StatusCode)
 		}
