@@ -115,6 +115,13 @@ func TestTheLogTellsWhatIsWrongWithADevice(t *testing.T) {
 			`two devices share the client id`, `give each its own`,
 		},
 		{
+			"a client id that is too long",
+			func(t *testing.T, s *server) {
+				s.pub(t, plain, append([]string{"-V", "311", "-i", strings.Repeat("porch-", 200)}, account...)...)
+			},
+			`the client id has 1200 bytes and may have 1024`, `a shorter one`,
+		},
+		{
 			"a certificate that is valid at another time, or a clock that is wrong",
 			func(t *testing.T, s *server) {
 				s.openssl(t, mutual, "-CAfile", known.cert, "-cert", old.cert, "-key", old.key)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"strings"
@@ -74,6 +75,13 @@ func (c *Conn) keep(t *broker.Tick, p *packet.Connect) {
 func (c *Conn) check(p *packet.Connect) error {
 	if p.ClientID == "" && p.Version < packet.V5 && (!p.CleanStart || p.Version == packet.V31) { // 3.1.1 [MQTT-3.1.3-8]
 		return packet.Refuse(packet.ClientIdentifierNotValid, "an empty client id needs a clean session")
+	}
+	if most := c.door.server.limits.Load().ClientID; most > 0 && len(p.ClientID) > most {
+		return &Advice{
+			Refusal: packet.Refuse(packet.ClientIdentifierNotValid, "the client id is too long"), Step: "limits.client_id",
+			Why: fmt.Sprintf("the client id has %d bytes and may have %d", len(p.ClientID), most),
+			Do:  "give the client a shorter one (23 bytes are fine with every broker), or raise limits.client_id",
+		}
 	}
 	if w := p.Will; w != nil {
 		if err := topic.ValidName(w.Topic, 0); err != nil {
@@ -354,6 +362,16 @@ func shown(user string) string {
 		return "(a token)"
 	}
 	return user
+}
+
+// brief is the beginning of what a stranger says of itself: a line of the log
+// need not have 64 KiB of it.
+func brief(s string) string {
+	const most = 200
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
 // refusal is the CONNACK that says why, where there is one to say it.
