@@ -334,7 +334,7 @@ func (c *Conn) refuse(err error) {
 	c.door.server.o.Broker.Stats().Refused.Add(name(r.Code))
 	attrs := []any{
 		slog.String("addr", c.addr().String()), slog.String("listener", c.door.listener),
-		slog.String("client", c.id()), slog.String("user", shown(c.user)), slog.String("reason", name(r.Code)),
+		slog.String("client", shown(c.id())), slog.String("user", shown(c.user)), slog.String("reason", name(r.Code)),
 	}
 	if advice, ok := errors.AsType[*Advice](err); ok {
 		attrs = append(attrs, slog.String("why", advice.Why), slog.String("step", advice.Step), slog.String("do", advice.Do))
@@ -355,23 +355,19 @@ func (c *Conn) refuse(err error) {
 	c.sock.Finish(c.refusal(r), io.EOF)
 }
 
-// shown is a user name as it can stand in the log. Some clients send a token
-// (JWT) as one, which would let in whoever reads it there.
-func shown(user string) string {
-	if strings.HasPrefix(user, "eyJ") && strings.Count(user, ".") >= 2 {
-		return "(a token)"
-	}
-	return user
-}
-
-// brief is the beginning of what a stranger says of itself: a line of the log
-// need not have 64 KiB of it.
-func brief(s string) string {
+// shown is what a stranger says of itself as it can stand in the log: its
+// beginning, and not a token (JWT), which some clients send as their user name
+// and which would let in whoever reads it there.
+func shown(s string) string {
 	const most = 200
-	if len(s) <= most {
+	switch {
+	case strings.HasPrefix(s, "eyJ") && strings.Count(s, ".") >= 2:
+		return "(a token)"
+	case len(s) > most:
+		return strings.ToValidUTF8(s[:most], "") + "…"
+	default:
 		return s
 	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
 // refusal is the CONNACK that says why, where there is one to say it.
