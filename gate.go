@@ -15,7 +15,7 @@ import (
 type gate struct {
 	chain *auth.Chain
 	users *auth.Users
-	setUp func() bool            // whether clients can show who they are
+	setUp func() bool // whether clients can show who they are
 	lasts []lasting
 }
 
