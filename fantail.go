@@ -92,6 +92,9 @@ type Broker struct {
 	version string
 
 	authenticator Authenticator
+	authorizer    Authorizer // nil: policy decides
+	policy        *access.Policy
+	gate          *gate
 
 	wheel  *wheel.Wheel
 	broker *broker.Broker
@@ -104,7 +107,6 @@ type Broker struct {
 	closed  sync.Once
 
 	mu        sync.Mutex // guards the rest
-	gate      *gate      // nil before Run
 	group     loop.Group
 	listeners []*listen.Listener
 	web       []*api.Server
@@ -157,6 +159,11 @@ func (b *Broker) assemble() error {
 		Node: c.Node, Limits: brokerLimits(&c.Limits), Strategy: strategy,
 		Log: log, Logger: forwardLog(b), Wheel: b.wheel, AnyOwner: c.Auth.ClientIDs == config.ClientIDsShared, SysInterval: max(c.SysInterval, 0),
 	})
+	if b.gate, err = b.newGate(); err != nil {
+		return err
+	}
+	b.policy = access.NewPolicy(access.Sources{SetUp: b.gate.setUp()})
+	b.broker.UseAccess(b.policy)
 	if b.store == nil {
 		return nil
 	}
@@ -168,6 +175,7 @@ func (b *Broker) assemble() error {
 
 // release gives back what New has taken.
 func (b *Broker) release() {
+	b.gate.close()
 	if b.broker != nil {
 		b.broker.Close()
 		b.wheel.Close()
@@ -191,8 +199,12 @@ func (b *Broker) UseLogger(l *slog.Logger) { b.logger = l }
 // UseAuthenticator sets who decides who may connect.
 func (b *Broker) UseAuthenticator(a Authenticator) { b.authenticator = a }
 
-// UseAuthorizer sets who decides what clients may do.
-func (b *Broker) UseAuthorizer(a Authorizer) { b.broker.UseAccess(a) }
+// UseAuthorizer sets who decides what clients may do, in place of the
+// configuration's access rules.
+func (b *Broker) UseAuthorizer(a Authorizer) {
+	b.authorizer = a
+	b.broker.UseAccess(a)
+}
 
 // Reassess ends the subscriptions that the Authorizer does not allow any more.
 // It is for after its rules have changed.
@@ -328,12 +340,9 @@ func (b *Broker) Reload(c Config) error {
 	c = c.WithDefaults()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	commit := func() {}
-	if b.gate != nil {
-		var err error
-		if commit, err = b.gate.reload(); err != nil {
-			return err
-		}
+	commit, err := b.gate.reload()
+	if err != nil {
+		return err
 	}
 	var errs []error
 	for _, l := range b.listeners {
@@ -357,7 +366,7 @@ func (b *Broker) Reload(c Config) error {
 func (b *Broker) Close() {
 	b.closed.Do(func() {
 		b.mu.Lock()
-		listeners, web, group, gate := b.listeners, b.web, b.group, b.gate
+		listeners, web, group := b.listeners, b.web, b.group
 		b.listeners, b.web, b.running = nil, nil, true
 		b.mu.Unlock()
 		for _, l := range listeners {
@@ -372,7 +381,6 @@ func (b *Broker) Close() {
 		if b.conns != nil { // no loop begins an authentication any more
 			b.conns.Close()
 		}
-		gate.close()
 		b.release()
 	})
 }

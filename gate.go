@@ -10,6 +10,7 @@ import (
 	"github.com/fantail-mqtt/fantail/internal/auth/hash"
 	"github.com/fantail-mqtt/fantail/internal/config"
 	"github.com/fantail-mqtt/fantail/internal/conn"
+	"github.com/fantail-mqtt/fantail/internal/metrics"
 	"github.com/fantail-mqtt/fantail/packet"
 )
 
@@ -19,15 +20,31 @@ type gate struct {
 	users  *auth.Users
 	hashes *hash.Pool // of every step that checks passwords
 	files  []*file.File
-	ends   []interface{ Close() } // of steps that hold something
+	setUp  func() bool // whether clients can show who they are
+	lasts  []lasting
+}
+
+// lasting is a step that holds something until Close.
+type lasting interface {
+	auth.Step
+	Close()
+}
+
+// start lets those steps begin that work by themselves.
+func (g *gate) start() {
+	for _, l := range g.lasts {
+		if s, ok := l.(interface{ Start() }); ok {
+			s.Start()
+		}
+	}
 }
 
 func (g *gate) close() {
 	if g == nil {
 		return
 	}
-	for _, e := range g.ends {
-		e.Close()
+	for _, l := range g.lasts {
+		l.Close()
 	}
 }
 
@@ -52,7 +69,8 @@ func (b *Broker) newGate() (*gate, error) {
 		}
 		steps = append(steps, s)
 	}
-	g.chain = auth.NewChain(steps, a.Anonymous, func() bool { return len(a.Users)+len(a.Chain) > 0 })
+	g.setUp = func() bool { return len(a.Users)+len(a.Chain) > 0 }
+	g.chain = auth.NewChain(steps, a.Anonymous, g.setUp)
 	return g, nil
 }
 
@@ -83,17 +101,13 @@ func (b *Broker) step(g *gate, s *config.Step) (auth.Step, error) {
 	}
 }
 
-// keep makes a step that holds something until the gate is closed.
-func keep[S any, T interface {
-	auth.Step
-	Close()
-}](g *gate, name string, s S, step func(S) (T, error),
-) (auth.Step, error) {
+// keep makes a step that lasts as long as the gate does.
+func keep[S any, T lasting](g *gate, name string, s S, step func(S) (T, error)) (auth.Step, error) {
 	t, err := step(s)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	g.ends = append(g.ends, t)
+	g.lasts = append(g.lasts, t)
 	return t, nil
 }
 
@@ -129,6 +143,15 @@ func (g *gate) quick(r *ConnectRequest) (decided bool, grant *Grant, err error) 
 // Authenticate implements Authenticator.
 func (g *gate) Authenticate(ctx context.Context, r *ConnectRequest) (*Grant, error) {
 	return verdict(g.chain.Authenticate(ctx, r))
+}
+
+// figures are those of the steps.
+func (g *gate) figures() []metrics.Step {
+	var list []metrics.Step
+	for _, f := range g.chain.Figures() {
+		list = append(list, metrics.Step{Name: f.Step, Ignored: f.Ignored, Allowed: f.Allowed, Denied: f.Denied, Failed: f.Failed})
+	}
+	return list
 }
 
 // verdict is what the trials come to: the last one decides.

@@ -21,7 +21,7 @@ func (b *Broker) stepJWT(s *config.StepJWT) (*jwt.JWT, error) {
 			UserName: s.UserClaim, ClientID: s.ClientClaim, Superuser: s.SuperuserClaim, Groups: s.GroupsClaim,
 			Attributes: s.AttributesClaim, Limits: s.LimitsClaim, Rules: cmp.Or(s.ACLClaim, "acl"),
 		},
-		StayAfterExp: s.StayAfterExp, Logger: b.logger,
+		StayAfterExp: s.StayAfterExp, Logger: forwardLog(b),
 	}
 	if s.JWKS != "" {
 		o.JWKS = &jwt.JWKS{URL: s.JWKS, Refresh: s.JWKSRefresh, Keep: s.JWKSKeep, CA: s.JWKSCA, AllowHTTP: s.JWKSHTTP}
@@ -33,7 +33,7 @@ func (b *Broker) stepHTTP(s *config.StepHTTP) (*http.HTTP, error) {
 	return http.New(http.Options{
 		URL: s.URL, Method: s.Method, Headers: s.Headers, Body: s.Body, Form: s.Format == config.FormatForm,
 		Timeout: s.Timeout, Connections: s.Connections, Failures: s.Failures, Rest: s.Rest,
-		CA: s.CA, Cert: s.Cert, Key: s.Key, Cache: s.Cache, CacheSize: s.CacheSize, Logger: b.logger,
+		CA: s.CA, Cert: s.Cert, Key: s.Key, Cache: s.Cache, CacheSize: s.CacheSize, Logger: forwardLog(b),
 	})
 }
 
@@ -42,7 +42,7 @@ func (b *Broker) stepSQL(g *gate) func(s *config.StepSQL) (*sql.SQL, error) {
 		return sql.New(sql.Options{
 			Driver: s.Driver, DSN: s.DSN, Query: s.Query, AccessQuery: s.ACLQuery, Hash: s.Hash, SaltPosition: s.SaltPosition, Pool: g.hashes,
 			Timeout: s.Timeout, Connections: s.Connections, ConnectionLifetime: s.ConnectionLifetime, Failures: s.Failures, Rest: s.Rest,
-			Logger: b.logger,
+			Logger: forwardLog(b),
 		})
 	}
 }
@@ -52,7 +52,7 @@ func (b *Broker) stepLDAP(s *config.StepLDAP) (auth.Step, error) {
 		URL: s.URL, StartTLS: s.StartTLS, CA: s.CA, DN: s.DN, BindDN: s.BindDN, BindPassword: s.BindPassword, Base: s.Base, Filter: s.Filter,
 		UserAttribute: s.UserAttribute, GroupAttribute: s.GroupAttribute, GroupBase: s.GroupBase, GroupFilter: s.GroupFilter,
 		GroupName: s.GroupName, SuperuserGroup: s.SuperuserGroup, Attributes: s.Attributes,
-		Timeout: s.Timeout, Connections: s.Connections, Failures: s.Failures, Rest: s.Rest, Logger: b.logger,
+		Timeout: s.Timeout, Connections: s.Connections, Failures: s.Failures, Rest: s.Rest, Logger: forwardLog(b),
 	})
 }
 

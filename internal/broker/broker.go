@@ -145,6 +145,8 @@ type Link interface {
 	Join(c *Client)
 	// Info says who it is. It does not change.
 	Info() *Info
+	// Ruled says that there are access rules for this client alone.
+	Ruled() bool
 	// Version is that of the protocol, as in Info.
 	Version() packet.Version
 	// Due ends the connection if its keep-alive is over at now (unix
@@ -162,6 +164,8 @@ type Broker struct {
 	store   Store         // the log, if it is one; else nil
 	access  Access        // nil: everything is allowed
 	lasting LastingAccess // access, if it is one; else nil
+	policy  Policy        // the same
+	Hush    Hush
 	limits  atomic.Pointer[Limits]
 	version atomic.Pointer[string]
 	index   *route.Index

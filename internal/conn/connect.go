@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/fantail-mqtt/fantail/internal/access"
 	"github.com/fantail-mqtt/fantail/internal/broker"
@@ -332,7 +333,17 @@ func (c *Conn) refuse(err error) {
 	} else {
 		attrs = append(attrs, slog.String("why", r.Why))
 	}
-	c.door.server.o.Logger.Info("connection refused", attrs...)
+	who := c.id() + "@" + c.addr().String()
+	if i := strings.LastIndexByte(who, ':'); i > 0 {
+		who = who[:i] // the port changes
+	}
+	say, held := c.door.server.o.Broker.Hush.Say(time.Now().UnixMilli(), who, name(r.Code))
+	if held > 0 {
+		attrs = append(attrs, slog.Int("held_back", held))
+	}
+	if say {
+		c.door.server.o.Logger.Info("connection refused", attrs...)
+	}
 	c.sock.Finish(c.refusal(r), io.EOF)
 }
 

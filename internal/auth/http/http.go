@@ -65,6 +65,7 @@ type HTTP struct {
 	breaker   *breaker.Breaker
 	memory    *memory // nil: nothing is remembered
 	transport *http.Transport
+	logger    *slog.Logger
 }
 
 // New makes the step. It does not ask the server.
@@ -81,11 +82,8 @@ func New(o Options) (*HTTP, error) {
 	if err != nil {
 		return nil, err
 	}
-	if q.plain {
-		o.Logger.Warn("passwords go to the server of auth.http without TLS: anybody on the way can read them", slog.String("server", q.server))
-	}
 	h := &HTTP{
-		request: q, transport: t,
+		request: q, transport: t, logger: o.Logger,
 		client: &http.Client{
 			Transport:     t,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -126,6 +124,13 @@ func transport(o *Options) (*http.Transport, error) {
 		t.TLSClientConfig.Certificates = []tls.Certificate{c}
 	}
 	return t, nil
+}
+
+// Start warns of what is unsafe.
+func (h *HTTP) Start() {
+	if h.request.plain {
+		h.logger.Warn("passwords go to the server of auth.http without TLS: anybody on the way can read them", slog.String("server", h.request.server))
+	}
 }
 
 // Close ends the connections to the server.

@@ -38,6 +38,7 @@ func step(t testing.TB, o Options) *HTTP {
 	if err != nil {
 		t.Fatal(err)
 	}
+	h.Start()
 	t.Cleanup(h.Close)
 	return h
 }

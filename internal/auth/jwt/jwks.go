@@ -62,6 +62,7 @@ type remote struct {
 	logger  *slog.Logger
 	client  *http.Client
 
+	ctx  context.Context // ends with close
 	stop context.CancelFunc
 	done sync.WaitGroup // the goroutine that fetches
 	wake chan struct{}  // asks it to fetch now; only who sets fetching sends
@@ -101,7 +102,7 @@ func (o *JWKS) dial() (*http.Transport, error) {
 	return transport, nil
 }
 
-// newRemote begins to fetch keys by a transport.
+// newRemote is for keys that are fetched by a transport, from start on.
 func newRemote(o JWKS, allowed []string, logger *slog.Logger, transport http.RoundTripper) (*remote, error) {
 	o.Refresh = cmp.Or(o.Refresh, 5*time.Minute)
 	o.Keep = max(cmp.Or(o.Keep, 24*time.Hour), o.Refresh)
@@ -123,15 +124,18 @@ func newRemote(o JWKS, allowed []string, logger *slog.Logger, transport http.Rou
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	r.stop = stop
-	r.done.Go(func() { r.run(ctx) }) // close ends it and waits
+	r.ctx, r.stop = context.WithCancel(context.Background())
 	return r, nil
 }
 
 func loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// start begins to fetch.
+func (r *remote) start() {
+	r.done.Go(func() { r.run(r.ctx) }) // close ends it and waits
 }
 
 func (r *remote) close() {

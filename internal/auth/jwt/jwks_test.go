@@ -108,6 +108,7 @@ func within(t *testing.T, i *issuer, o JWKS, log io.Writer) *JWT {
 		t.Fatal(err)
 	}
 	j := &JWT{o: Options{Leeway: 5 * time.Second}, keys: r}
+	j.Start()
 	t.Cleanup(j.Close)
 	return j
 }

@@ -82,6 +82,7 @@ type source interface {
 	// ready are those of now, once it is known whether they are all that a
 	// token with this header could need.
 	ready(ctx context.Context, h *header) (*keySet, error)
+	start()
 	close()
 }
 
@@ -92,7 +93,7 @@ type match struct {
 }
 
 // New makes the step. It reads the keys, but for those of a server, which
-// come later.
+// come after Start.
 func New(o Options) (*JWT, error) {
 	if o.Leeway == 0 {
 		o.Leeway = 5 * time.Second
@@ -149,6 +150,9 @@ func newSource(o *Options) (source, error) {
 		return nil, errors.New("one of secret, public_key and jwks is needed")
 	}
 }
+
+// Start begins to look for keys.
+func (j *JWT) Start() { j.keys.start() }
 
 // Close ends looking for new keys.
 func (j *JWT) Close() { j.keys.close() }

@@ -84,6 +84,7 @@ func step(t testing.TB, o Options) *JWT {
 	if err != nil {
 		t.Fatal(err)
 	}
+	j.Start()
 	t.Cleanup(j.Close)
 	return j
 }

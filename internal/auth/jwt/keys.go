@@ -230,4 +230,5 @@ func newFixed(keys []key, allowed []string, from string) (*fixed, error) {
 
 func (f *fixed) now() *keySet                                    { return f.set }
 func (f *fixed) ready(context.Context, *header) (*keySet, error) { return f.set, nil }
+func (f *fixed) start()                                          {}
 func (f *fixed) close()                                          {}
