@@ -48,8 +48,8 @@ func TestMistakesInStepsThatAskSomebody(t *testing.T) {
 			"ldap.connections: -1 is below 0",
 		},
 
-		"certificate: {}":                             nil,
-		"certificate":                                 {`here go keys and values`},
+		"certificate: {}": nil,
+		"certificate":     {`here go keys and values`},
 		"certificate: {user: san_uri, client_id: cn}": nil,
 		"certificate: {user: subject}":                {`certificate.user: "subject" is unknown: it is one of cn, dn, san_dns, san_email, san_uri`},
 	} {
