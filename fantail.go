@@ -407,6 +407,6 @@ func brokerLimits(l *config.Limits) broker.Limits {
 func connLimits(l *config.Limits) conn.Limits {
 	return conn.Limits{
 		Packet: int(l.Packet), ConnectTimeout: l.ConnectTimeout, KeepAliveMax: uint16(l.KeepAliveMax / time.Second),
-		SessionExpiryMax: uint32(l.SessionExpiryMax / time.Second), Connections: int64(l.Connections),
+		ClientID: l.ClientID, SessionExpiryMax: uint32(l.SessionExpiryMax / time.Second), Connections: int64(l.Connections),
 	}
 }

@@ -160,21 +160,22 @@ type Info = access.Info
 
 // Broker is the meeting point of all clients.
 type Broker struct {
-	o       Options
-	store   Store         // the log, if it is one; else nil
-	access  Access        // nil: everything is allowed
-	lasting LastingAccess // access, if it is one; else nil
-	policy  Policy        // the same
-	Hush    Hush
-	limits  atomic.Pointer[Limits]
-	version atomic.Pointer[string]
-	index   *route.Index
-	table   table
-	shards  [shardCount]shard
-	stats   Stats
-	ticks   sync.Pool
-	start   time.Time
-	seed    maphash.Seed
+	o        Options
+	store    Store                       // the log, if it is one; else nil
+	access   Access                      // nil: everything is allowed
+	lasting  LastingAccess               // access, if it is one; else nil
+	policy   Policy                      // the same
+	observed atomic.Pointer[Observation] // nil: nobody observes
+	Hush     Hush
+	limits   atomic.Pointer[Limits]
+	version  atomic.Pointer[string]
+	index    *route.Index
+	table    table
+	shards   [shardCount]shard
+	stats    Stats
+	ticks    sync.Pool
+	start    time.Time
+	seed     maphash.Seed
 
 	retained      *route.Retained[*message.Message]
 	retaining     sync.Mutex // one change of the retained store at a time, in the order of the log

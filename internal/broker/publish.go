@@ -25,6 +25,9 @@ func (b *Broker) Publish(t *Tick, c *Client, link Link, p *packet.Publish) error
 	if err := topic.ValidName(p.Topic, b.limits.Load().TopicLevels); err != nil {
 		return packet.Refuse(packet.TopicNameInvalid, err.Error())
 	}
+	if w := b.observed.Load(); w != nil {
+		w.see(link, p)
+	}
 	if p.QoS == 0 {
 		if err := t.mayPublish(link, p.Topic, 0, p.Retain); err != nil {
 			t.stats.Dropped[DropNotAuthorized]++

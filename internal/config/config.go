@@ -134,6 +134,8 @@ type Limits struct {
 	WildcardSubscriptions int `yaml:"wildcard_subscriptions"`
 	// MatchNodes bounds the nodes of the filter trie that one publish visits.
 	MatchNodes int `yaml:"match_nodes"`
+	// ClientID bounds the bytes of a client id.
+	ClientID int `yaml:"client_id"`
 	// SessionExpiryMax caps the Session Expiry Interval. 0: no cap.
 	SessionExpiryMax time.Duration `yaml:"session_expiry_max"`
 	// Connections bounds the clients connected at a time. 0: no bound.

@@ -44,6 +44,7 @@ func defaultLimits() Limits {
 		QueuesMemory:          1 * GiB,
 		PendingBytes:          4 * MiB,
 		AllPendingBytes:       256 * MiB,
+		ClientID:              1024,
 		TopicLevels:           128,
 		Subscriptions:         10_000,
 		WildcardSubscriptions: 1_000,
@@ -86,6 +87,7 @@ func (l Limits) withDefaults() Limits {
 	l.QueuesMemory = cmp.Or(l.QueuesMemory, d.QueuesMemory)
 	l.PendingBytes = cmp.Or(l.PendingBytes, d.PendingBytes)
 	l.AllPendingBytes = cmp.Or(l.AllPendingBytes, d.AllPendingBytes)
+	l.ClientID = cmp.Or(l.ClientID, d.ClientID)
 	l.TopicLevels = cmp.Or(l.TopicLevels, d.TopicLevels)
 	l.Subscriptions = cmp.Or(l.Subscriptions, d.Subscriptions)
 	l.WildcardSubscriptions = cmp.Or(l.WildcardSubscriptions, d.WildcardSubscriptions)

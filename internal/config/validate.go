@@ -171,6 +171,7 @@ func (k *check) limits(l Limits) {
 	atLeast(k, "limits.wildcard_subscriptions", l.WildcardSubscriptions, 1)
 	atLeast(k, "limits.match_nodes", l.MatchNodes, 1)
 	// 0xFFFFFFFF seconds mean that a session never expires (3.1.2.11.2).
+	between(k, "limits.client_id", l.ClientID, 23, 65_535) // [3.1.1 MQTT-3.1.3-5]
 	k.seconds("limits.session_expiry_max", l.SessionExpiryMax, 0xFFFF_FFFE)
 	atLeast(k, "limits.connections", l.Connections, 0)
 	atLeast(k, "limits.retained_messages", l.RetainedMessages, 1)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"strings"
@@ -75,12 +76,33 @@ func (c *Conn) check(p *packet.Connect) error {
 	if p.ClientID == "" && p.Version < packet.V5 && (!p.CleanStart || p.Version == packet.V31) { // 3.1.1 [MQTT-3.1.3-8]
 		return packet.Refuse(packet.ClientIdentifierNotValid, "an empty client id needs a clean session")
 	}
+	l := c.door.server.limits.Load()
+	if most := l.ClientID; most > 0 && len(p.ClientID) > most {
+		return &Advice{
+			Refusal: packet.Refuse(packet.ClientIdentifierNotValid, "the client id is too long"), Step: "limits.client_id",
+			Why: fmt.Sprintf("the client id has %d bytes and may have %d", len(p.ClientID), most),
+			Do:  "give the client a shorter one (23 bytes are fine with every broker), or raise limits.client_id",
+		}
+	}
+	if p.Version < packet.V5 && tooLong(p.KeepAlive, l.KeepAliveMax) { // 5.0 has Server Keep Alive, 3.x no word for it
+		return &Advice{
+			Refusal: packet.Refuse(packet.QuotaExceeded, "the keep-alive is too long"), Step: "limits.keep_alive_max",
+			Why: fmt.Sprintf("the client asks for a keep-alive of %d s (0: none) and may have %d s", p.KeepAlive, l.KeepAliveMax),
+			Do:  "give the client a shorter keep-alive, or raise limits.keep_alive_max",
+		}
+	}
 	if w := p.Will; w != nil {
 		if err := topic.ValidName(w.Topic, 0); err != nil {
 			return packet.Refuse(packet.TopicNameInvalid, "the will: "+err.Error())
 		}
 	}
 	return nil
+}
+
+// tooLong says whether a keep-alive is more than the most there may be; 0 is
+// none, which is the longest.
+func tooLong(keepAlive, most uint16) bool {
+	return most > 0 && (keepAlive == 0 || keepAlive > most)
 }
 
 // decide asks whether the client may connect: at once if that can be said at
@@ -144,7 +166,7 @@ func denied(err error) error {
 	if _, ok := errors.AsType[*packet.Refusal](err); ok {
 		return err
 	}
-	return packet.Refuse(packet.NotAuthorized, err.Error())
+	return &Advice{Refusal: packet.Refuse(packet.NotAuthorized, "the client is not let in"), Why: err.Error()}
 }
 
 // Advice is a refusal with what the broker's owner should know: which step of
@@ -272,7 +294,7 @@ func (c *Conn) offer(r *broker.Connect, p *packet.Connect, final []byte) {
 	if r.Terms.Expiry != p.SessionExpiry {
 		a.SessionExpiry, a.HasSessionExpiry = r.Terms.Expiry, true
 	}
-	if most := limits.KeepAliveMax; most > 0 && (p.KeepAlive == 0 || p.KeepAlive > most) {
+	if most := limits.KeepAliveMax; tooLong(p.KeepAlive, most) {
 		a.ServerKeepAlive, a.HasServerKeepAlive = most, true
 	}
 	if p.RequestResponseInfo { // [MQTT-3.1.2-28]
@@ -326,10 +348,13 @@ func (c *Conn) refuse(err error) {
 	c.door.server.o.Broker.Stats().Refused.Add(name(r.Code))
 	attrs := []any{
 		slog.String("addr", c.addr().String()), slog.String("listener", c.door.listener),
-		slog.String("client", c.id()), slog.String("user", shown(c.user)), slog.String("reason", name(r.Code)),
+		slog.String("client", shown(c.id())), slog.String("user", shown(c.user)), slog.String("reason", name(r.Code)),
 	}
 	if advice, ok := errors.AsType[*Advice](err); ok {
-		attrs = append(attrs, slog.String("why", advice.Why), slog.String("step", advice.Step), slog.String("do", advice.Do))
+		attrs = append(attrs, slog.String("why", advice.Why))
+		if advice.Do != "" {
+			attrs = append(attrs, slog.String("step", advice.Step), slog.String("do", advice.Do))
+		}
 	} else {
 		attrs = append(attrs, slog.String("why", r.Why))
 	}
@@ -347,13 +372,19 @@ func (c *Conn) refuse(err error) {
 	c.sock.Finish(c.refusal(r), io.EOF)
 }
 
-// shown is a user name as it can stand in the log. Some clients send a token
-// (JWT) as one, which would let in whoever reads it there.
-func shown(user string) string {
-	if strings.HasPrefix(user, "eyJ") && strings.Count(user, ".") >= 2 {
+// shown is what a stranger says of itself as it can stand in the log: its
+// beginning, and not a token (JWT), which some clients send as their user name
+// and which would let in whoever reads it there.
+func shown(s string) string {
+	const most = 200
+	switch {
+	case strings.HasPrefix(s, "eyJ") && strings.Count(s, ".") >= 2:
 		return "(a token)"
+	case len(s) > most:
+		return strings.ToValidUTF8(s[:most], "") + "…"
+	default:
+		return s
 	}
-	return user
 }
 
 // refusal is the CONNACK that says why, where there is one to say it.

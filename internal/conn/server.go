@@ -54,6 +54,7 @@ type Limits struct {
 	Packet           int           // bytes
 	ConnectTimeout   time.Duration // for a CONNECT to arrive and be decided
 	KeepAliveMax     uint16        // seconds; 0: what the client asks for
+	ClientID         int           // bytes; 0: no bound
 	SessionExpiryMax uint32        // seconds; 0: no cap
 	Connections      int64         // 0: no bound
 }
