@@ -25,6 +25,15 @@ type StepJWT = config.StepJWT
 // StepHTTP asks a server about clients.
 type StepHTTP = config.StepHTTP
 
+// StepSQL looks clients up in a database.
+type StepSQL = config.StepSQL
+
+// StepLDAP asks a directory about clients.
+type StepLDAP = config.StepLDAP
+
+// StepCertificate lets clients in by their certificates.
+type StepCertificate = config.StepCertificate
+
 // Limits bound what one client, one message and the whole broker may cost.
 type Limits = config.Limits
 
