@@ -14,6 +14,7 @@ func TestParseListener(t *testing.T) {
 		"tcp://[::1]:1883":                {Scheme: SchemeTCP, Address: "[::1]:1883"},
 		"tcp://localhost:1883":            {Scheme: SchemeTCP, Address: "localhost:1883"},
 		"tcp://:1883?proxy_protocol=true": {Scheme: SchemeTCP, Address: ":1883", ProxyProtocol: true},
+		"tcp://:1883?max_connections=5&connect_rate=7": {Scheme: SchemeTCP, Address: ":1883", MaxConnections: 5, ConnectRate: 7},
 		"tcp://:1883?cert=c&key=k": {
 			Scheme: SchemeTCP, Address: ":1883", Cert: "c", Key: "k", ClientCert: ClientCertNone, MinVersion: "1.2",
 		},
@@ -75,7 +76,7 @@ func TestParseListenerNamesEveryMistake(t *testing.T) {
 			`min_version: "1.1" is not 1.2 or 1.3`,
 		},
 		"tcp://:1883?proxy-protocol=true": {`unknown option "proxy-protocol": did you mean proxy_protocol?`},
-		"tcp://:1883?zzz=1":               {`unknown option "zzz": the options are cert, key, client_ca, client_cert, min_version, proxy_protocol`},
+		"tcp://:1883?zzz=1":               {`unknown option "zzz": the options are cert, key, client_ca, client_cert, min_version, proxy_protocol, max_connections, connect_rate`},
 		"tcp://:1883?proxy_protocol=1":    {`proxy_protocol: "1" is neither true nor false`},
 		"tls://:8883?cert=c&cert=d&key=k": {"cert: is given twice"},
 		"tcp://:1883?a;b":                 {`the options of "tcp://:1883?a;b" cannot be read: invalid semicolon separator in query`},
