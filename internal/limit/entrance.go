@@ -22,6 +22,10 @@ type Refusal struct {
 	Reason string
 	Code   packet.Code // that the client hears, if it speaks MQTT
 	Why    string      // for the owner
+	Do     string      // what the owner can do about it, if that is not in Why
+	// Silent says that the connection is closed at once: it costs nothing more,
+	// and the client hears nothing.
+	Silent bool
 }
 
 // Bounds of an entrance. 0 is no bound.
@@ -128,7 +132,7 @@ func (e *Entrance) Enter(h Holder, listener string, a netip.Addr, now time.Durat
 	p.counted = bounds.Connections > 0
 	switch {
 	case p.counted && p.listener.connections > bounds.Connections:
-		no = &Refusal{ReasonListenerConnections, packet.QuotaExceeded, fmt.Sprintf(
+		no = &Refusal{Reason: ReasonListenerConnections, Code: packet.QuotaExceeded, Why: fmt.Sprintf(
 			"the listener has its max_connections of %d already", bounds.Connections)}
 	case a.IsValid():
 		wait, no = e.address(p, a, now, &outs)
@@ -154,7 +158,7 @@ type eviction struct {
 func (o *evictions) add(e *Entrance, p *Pass, why string) {
 	e.forget(p)
 	if p.holder != nil {
-		*o = append(*o, eviction{p.holder, Refusal{ReasonUnauthenticated, packet.ServerBusy, why}})
+		*o = append(*o, eviction{p.holder, Refusal{Reason: ReasonUnauthenticated, Code: packet.ServerBusy, Why: why}})
 	}
 }
 
@@ -197,7 +201,7 @@ func (e *Entrance) address(p *Pass, a netip.Addr, now time.Duration, outs *evict
 			"%d connections of the address have not sent CONNECT or are not let in yet (limits.unauthenticated.per_address): the oldest makes room for a new one", b.AddressStrangers))
 	}
 	if b.AddressConnections > 0 && at.connections > b.AddressConnections {
-		return 0, &Refusal{ReasonAddressConnections, packet.QuotaExceeded, fmt.Sprintf(
+		return 0, &Refusal{Reason: ReasonAddressConnections, Code: packet.QuotaExceeded, Why: fmt.Sprintf(
 			"the address has its limits.per_address.connections of %d already", b.AddressConnections)}
 	}
 	if wait = at.connects.Take(b.AddressConnects, 1, now); wait > Patience {
@@ -224,7 +228,7 @@ func (e *Entrance) pace(p *Pass, r Rate, so time.Duration, now time.Duration) (w
 }
 
 func tooFast(who, key string, r Rate) *Refusal {
-	return &Refusal{ReasonConnectRate, packet.ConnectionRateExceeded, fmt.Sprintf(
+	return &Refusal{Reason: ReasonConnectRate, Code: packet.ConnectionRateExceeded, Why: fmt.Sprintf(
 		"connections come to %s faster than its %s of %d a second", who, key, r)}
 }
 
