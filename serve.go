@@ -32,6 +32,7 @@ func (b *Broker) start() error {
 		Limits: connLimits(&b.config.Limits), ReceiveMaximum: uint16(b.config.Limits.ReceiveMaximum),
 		TopicAliasMaximum: uint16(max(b.config.Limits.TopicAliasMaximum, 0)), PendingBytes: int(b.config.Limits.PendingBytes),
 		ServerReference: b.config.ServerReference, ResponseInfo: b.config.ResponseInformation,
+		Users: b.guard.users, Arriving: b.guard.arriving, Arrived: b.guard.arrived,
 	}
 	if len(b.config.Auth.Users) > 0 {
 		o.Exchange = func(method string) (conn.Exchange, error) { return gate.users.Begin(method) }
@@ -50,6 +51,7 @@ func (b *Broker) start() error {
 		if err := b.open(l); err != nil {
 			return err
 		}
+		b.guard.set(&b.config.Limits)
 	}
 	return nil
 }
@@ -59,7 +61,7 @@ func (b *Broker) openControl() (err error) {
 	if b.config.Data == "" {
 		return nil
 	}
-	o := api.ControlOptions{Data: b.config.Data, Version: b.version, Logger: b.logger}
+	o := api.ControlOptions{Bans: bans{b.guard}, Data: b.config.Data, Version: b.version, Logger: b.logger}
 	if b.store != nil {
 		o.Store = stored{b}
 	}
@@ -91,13 +93,13 @@ func (b *Broker) open(l config.Listener) error {
 		return nil
 	}
 	opened, err := listen.Open(listen.Options{
-		Group: b.group, Wheel: b.wheel, Refused: b.refused, FirstPacket: b.config.Limits.ConnectTimeout,
+		Group: b.group, Wheel: b.wheel, Refused: b.refused, Guard: b.guard, FirstPacket: b.config.Limits.ConnectTimeout,
 		Upper: func(_ loop.Local, c loop.Conn, p listen.Peer) loop.Handler {
 			peer := conn.Peer{Addr: p.Addr, Transport: p.Transport, Listener: p.Listener, Origin: p.Origin}
 			if p.TLS != nil && len(p.TLS.VerifiedChains) > 0 {
 				peer.Certificate = p.TLS.PeerCertificates[0]
 			}
-			return b.conns.Accept(c, peer)
+			return b.conns.AcceptAs(c, peer, conn.Entry{Pass: p.Pass, Due: p.Due, Refused: p.Refused})
 		},
 	}, l)
 	if err != nil {
@@ -125,8 +127,8 @@ func (b *Broker) isReady() error {
 func (b *Broker) refused(r listen.Refusal) {
 	b.broker.Stats().Refused.Add(r.Reason)
 	level := slog.LevelInfo
-	if r.Reason == listen.ReasonClosedEarly {
-		level = slog.LevelDebug // a port scan, or a health check of a load balancer
+	if r.Reason == listen.ReasonClosedEarly || told(r.Reason) {
+		level = slog.LevelDebug // a port scan, or a health check of a load balancer; or it is logged already
 	}
 	b.logger.Log(context.Background(), level, "connection refused", slog.String("addr", r.Addr.String()),
 		slog.String("listener", r.Listener), slog.String("reason", r.Reason), slog.String("why", r.Detail))

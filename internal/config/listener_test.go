@@ -9,11 +9,11 @@ import (
 
 func TestParseListener(t *testing.T) {
 	tests := map[string]Listener{
-		"tcp://0.0.0.0:1883":              {Scheme: SchemeTCP, Address: "0.0.0.0:1883"},
-		"tcp://:0":                        {Scheme: SchemeTCP, Address: ":0"},
-		"tcp://[::1]:1883":                {Scheme: SchemeTCP, Address: "[::1]:1883"},
-		"tcp://localhost:1883":            {Scheme: SchemeTCP, Address: "localhost:1883"},
-		"tcp://:1883?proxy_protocol=true": {Scheme: SchemeTCP, Address: ":1883", ProxyProtocol: true},
+		"tcp://0.0.0.0:1883":                           {Scheme: SchemeTCP, Address: "0.0.0.0:1883"},
+		"tcp://:0":                                     {Scheme: SchemeTCP, Address: ":0"},
+		"tcp://[::1]:1883":                             {Scheme: SchemeTCP, Address: "[::1]:1883"},
+		"tcp://localhost:1883":                         {Scheme: SchemeTCP, Address: "localhost:1883"},
+		"tcp://:1883?proxy_protocol=true":              {Scheme: SchemeTCP, Address: ":1883", ProxyProtocol: true},
 		"tcp://:1883?max_connections=5&connect_rate=7": {Scheme: SchemeTCP, Address: ":1883", MaxConnections: 5, ConnectRate: 7},
 		"tcp://:1883?cert=c&key=k": {
 			Scheme: SchemeTCP, Address: ":1883", Cert: "c", Key: "k", ClientCert: ClientCertNone, MinVersion: "1.2",

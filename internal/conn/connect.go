@@ -29,7 +29,7 @@ func (c *Conn) connect(t *broker.Tick, body []byte) error {
 		return err
 	}
 	if no := c.arrival.refused; no != nil {
-		return &Advice{Refusal: packet.Refuse(no.Code, heardOf(no.Code)), Reason: no.Reason, Why: no.Why, Do: no.Do}
+		return &Advice{Refusal: packet.Refuse(no.Code, heardOf(no.Code)), Reason: no.Reason, Why: no.Why, Do: no.Do, Told: true}
 	}
 	if err := c.check(p); err != nil {
 		return err
@@ -162,6 +162,7 @@ type Advice struct {
 	Refusal       *packet.Refusal
 	Step, Why, Do string
 	Reason        string // the counter; empty: that of the refusal's code
+	Told          bool   // the log has it already
 }
 
 // heardOf is all that a client hears of why it is refused before anything is
@@ -378,7 +379,11 @@ func (c *Conn) refuse(err error) {
 	} else {
 		attrs = append(attrs, slog.String("why", r.Why))
 	}
-	c.door.server.o.Logger.Info("connection refused", attrs...)
+	level := slog.LevelInfo
+	if advised && advice.Told {
+		level = slog.LevelDebug
+	}
+	c.door.server.o.Logger.Log(c.door.server.ctx, level, "connection refused", attrs...)
 	c.sock.Finish(c.refusal(r), io.EOF)
 }
 

@@ -149,6 +149,9 @@ func Open(o Options, c config.Listener) (*Listener, error) {
 // Addr is the listener's URL with the port that is really bound.
 func (l *Listener) Addr() string { return l.url }
 
+// Config is what it was opened with, with the real address.
+func (l *Listener) Config() config.Listener { return l.config }
+
 // Close stops accepting; it may not be called on a loop. Connections stay.
 func (l *Listener) Close() { l.stop() }
 

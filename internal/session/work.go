@@ -52,7 +52,9 @@ type Pace struct {
 }
 
 // slow says that nothing more may be sent in this step.
-func (w *Work) slow() bool { return w.Pace != nil && (w.Pace.Messages <= 0 || len(w.Out) >= w.Pace.End) }
+func (w *Work) slow() bool {
+	return w.Pace != nil && (w.Pace.Messages <= 0 || len(w.Out) >= w.Pace.End)
+}
 
 // Change is one change of durable state.
 type Change struct {
