@@ -35,7 +35,9 @@ func (a *bansAPI) routes(mux *http.ServeMux) {
 	mux.HandleFunc("DELETE "+BansPath+"/{id}", a.remove)
 }
 
-func (a *bansAPI) list(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, a.bans.All()) }
+func (a *bansAPI) list(w http.ResponseWriter, _ *http.Request) {
+	answer(w, http.StatusOK, a.bans.All())
+}
 
 // maxBan is the longest ban in bytes: its client id and user name have 64 KiB each.
 const maxBan = 256 << 10

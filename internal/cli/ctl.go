@@ -43,7 +43,7 @@ func ctlCommand(e *env) *cobra.Command {
 	f.SortFlags = false
 	f.StringVar(&c.data, "data", "", "the broker runs with the data directory `DIR`; default "+config.ServerData)
 	f.StringVar(&c.socket, "socket", "", "its control socket is at `PATH`")
-	cmd.AddCommand(ctlStoreCommand(e, &c), ctlBackupCommand(e, &c))
+	cmd.AddCommand(ctlStoreCommand(e, &c), ctlBackupCommand(e, &c), ctlBanCommand(e, &c))
 	return cmd
 }
 
@@ -61,6 +61,11 @@ func (c *ctlFlags) path() (string, error) {
 
 // ask sends a request and returns the answer, if it is no refusal.
 func (c *ctlFlags) ask(ctx context.Context, method, url string) (*http.Response, error) {
+	return c.send(ctx, method, url, nil)
+}
+
+// send is ask with a body.
+func (c *ctlFlags) send(ctx context.Context, method, url string, body io.Reader) (*http.Response, error) {
 	path, err := c.path()
 	if err != nil {
 		return nil, err
@@ -71,7 +76,7 @@ func (c *ctlFlags) ask(ctx context.Context, method, url string) (*http.Response,
 			return new(net.Dialer).DialContext(ctx, "unix", path)
 		},
 	}}
-	r, err := http.NewRequestWithContext(ctx, method, "http://fantail"+url, nil)
+	r, err := http.NewRequestWithContext(ctx, method, "http://fantail"+url, body)
 	if err != nil {
 		return nil, err
 	}
