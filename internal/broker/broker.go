@@ -188,6 +188,8 @@ type Broker struct {
 	groupsMu sync.Mutex // guards groups
 	groups   map[route.Group]*group
 
+	settings settings
+
 	sweeper sweeper
 
 	queuedBytes  atomic.Int64 // of all sessions, exact at the end of each tick
