@@ -160,11 +160,13 @@ func (b *Broker) assemble() error {
 		Log: log, Logger: forwardLog(b), Wheel: b.wheel, SysInterval: max(c.SysInterval, 0),
 	})
 	if b.store == nil {
+		b.guard.watchBans()
 		return nil
 	}
 	if err := b.broker.Restore(b.store.Recover); err != nil {
 		return fmt.Errorf("read the state in %s: %w: choose another with --data, and bring a backup into it with --restore", c.Data, err)
 	}
+	b.guard.watchBans()
 	return nil
 }
 

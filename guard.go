@@ -167,24 +167,6 @@ func flapped(n int, in time.Duration) string {
 	return "it connected " + strconv.Itoa(n) + " times in " + max(in, time.Second).Truncate(time.Second).String()
 }
 
-// add bans somebody, and sends away those who are connected.
-func (g *guard) add(b ban.Ban) (kept ban.Ban, kicked int, err error) {
-	if kept, err = g.bans.Add(b, time.Now()); err != nil {
-		return kept, 0, err
-	}
-	matches, err := ban.Matcher(kept)
-	if err != nil {
-		return kept, 0, err
-	}
-	// 0x8A, banned, is for a CONNACK: a DISCONNECT has administrative action for it
-	// (5.0, table 2-6).
-	kicked = g.b.broker.KickIf(func(who *access.Info) bool {
-		return matches(who.ClientID, who.UserName, ipOf(who.Addr))
-	}, packet.Refuse(packet.AdministrativeAction, "the client is banned"))
-	g.b.logger.Info("ban added", slog.String("ban_id", kept.ID), slog.String("why", kept.Why()), slog.Int("disconnected", kicked))
-	return kept, kicked, nil
-}
-
 // ipOf is the IP address of a, invalid if it has none.
 func ipOf(a net.Addr) netip.Addr {
 	if p, ok := a.(interface{ AddrPort() netip.AddrPort }); ok {

@@ -14,7 +14,8 @@ type Bans interface {
 	// Add bans somebody, and says how many clients were disconnected for it. Its
 	// error is what is wrong with the ban.
 	Add(b ban.Ban) (kept ban.Ban, disconnected int, err error)
-	Remove(id string) bool
+	// Remove says whether there was such a ban.
+	Remove(id string) (was bool, err error)
 }
 
 // BansPath is that of the bans; behind it comes the id of one.
@@ -60,7 +61,12 @@ func (a *bansAPI) add(w http.ResponseWriter, r *http.Request) {
 
 func (a *bansAPI) remove(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
-	if !a.bans.Remove(id) {
+	was, err := a.bans.Remove(id)
+	if err != nil {
+		refuse(w, http.StatusInternalServerError, err.Error())
+		return
+	}
+	if !was {
 		refuse(w, http.StatusNotFound, "there is no ban "+id+": fantail ctl ban list shows all of them")
 		return
 	}

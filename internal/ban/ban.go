@@ -176,6 +176,22 @@ func (r *rule) id() string {
 	return hex.EncodeToString(sum[:5])
 }
 
+// Ready is a ban as it would be kept, with its id.
+func Ready(b Ban, now time.Time) (Ban, error) {
+	if b.At.IsZero() {
+		b.At = now.UTC().Truncate(time.Second)
+	}
+	b.Refused = 0
+	r, err := compile(b)
+	if err != nil {
+		return Ban{}, err
+	}
+	return r.Ban, nil
+}
+
+// Len is how many bans there are, those that have ended among them.
+func (l *List) Len() int { return int(l.count.Load()) }
+
 // Add adds a ban, in place of one that names the same. It returns it as it is
 // kept.
 func (l *List) Add(b Ban, now time.Time) (Ban, error) {

@@ -104,10 +104,7 @@ func (p *pacer) Timer() *wheel.Entry { return &p.entry }
 
 // Due implements wheel.Owner: more may be sent.
 func (p *pacer) Due(int64) (next int64) {
-	p.c.mu.Lock()
-	link := p.c.link
-	p.c.mu.Unlock()
-	if link != nil {
+	if link := p.c.connection(); link != nil {
 		link.Again()
 	}
 	return 0
@@ -152,34 +149,9 @@ func (b *Broker) Who(id string) *Info {
 	if c == nil {
 		return nil
 	}
-	c.mu.Lock()
-	link := c.link
-	c.mu.Unlock()
+	link := c.connection()
 	if link == nil {
 		return nil
 	}
 	return link.Info()
-}
-
-// KickIf ends the connections of clients that match, each with its pending bytes
-// written first, and says how many those are.
-func (b *Broker) KickIf(match func(*Info) bool, why *packet.Refusal) (kicked int) {
-	b.each(func(c *Client) {
-		c.mu.Lock()
-		link := c.link
-		c.mu.Unlock()
-		if link == nil || c.insider || !match(link.Info()) {
-			return
-		}
-		c.mu.Lock()
-		var out []byte
-		if c.link == link {
-			out, c.out = c.out, nil
-			b.holds(c)
-		}
-		c.mu.Unlock()
-		link.Kick(out, why)
-		kicked++
-	})
-	return kicked
 }
