@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/fantail-mqtt/fantail/internal/access"
 	"github.com/fantail-mqtt/fantail/internal/ban"
 	"github.com/fantail-mqtt/fantail/internal/config"
 	"github.com/fantail-mqtt/fantail/internal/conn"

@@ -140,6 +140,9 @@ func (e *Entrance) Enter(h Holder, listener string, a netip.Addr, now time.Durat
 	if no == nil {
 		wait, no = e.pace(p, bounds.Connects, wait, now)
 	}
+	if no != nil {
+		p.refuse()
+	}
 	e.mu.Unlock()
 	outs.run()
 	return p, wait, no
@@ -177,6 +180,9 @@ func (p *Pass) Come(a netip.Addr, now time.Duration) (wait time.Duration, no *Re
 	if !p.left && p.address == nil && a.IsValid() {
 		wait, no = e.address(p, a, now, &outs)
 	}
+	if no != nil {
+		p.refuse()
+	}
 	e.mu.Unlock()
 	outs.run()
 	return wait, no
@@ -191,6 +197,9 @@ func (e *Entrance) address(p *Pass, a netip.Addr, now time.Duration, outs *evict
 	p.key = Key(a)
 	p.address = e.addresses.enter(p.key)
 	at := p.address
+	if !p.refused {
+		at.connections++
+	}
 	p.counted = p.counted || b.AddressConnections > 0
 	if p.stranger {
 		at.strangers++
@@ -286,13 +295,27 @@ func (p *Pass) Leave(now time.Duration) {
 	if p.left {
 		return
 	}
+	p.refuse()
 	p.left = true
 	e.forget(p)
-	p.listener.connections--
 	if p.address != nil {
 		e.addresses.leave(p.key, p.address, now)
 	}
 	p.holder = nil
+}
+
+// refuse takes a connection that is let in no further, or has ended, out of those
+// of its listener and its address: while it is told so it keeps nobody out. The
+// caller holds e.mu.
+func (p *Pass) refuse() {
+	if p.refused {
+		return
+	}
+	p.refused = true
+	p.listener.connections--
+	if p.address != nil {
+		p.address.connections--
+	}
 }
 
 // Strangers is how many connections have not said who they are.

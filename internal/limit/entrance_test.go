@@ -185,3 +185,25 @@ func TestConnectionsOfAUser(t *testing.T) {
 		t.Error("without bounds something is counted")
 	}
 }
+
+// Connections that are refused, and not gone yet, keep nobody out.
+func TestRefusedConnectionsDoNotCount(t *testing.T) {
+	e := NewEntrance(Bounds{AddressConnections: 1, Listeners: map[string]ListenerBounds{"l": {Connections: 2}}})
+	enter := func(a string) (*Pass, *Refusal) {
+		p, _, no := e.Enter(&guest{}, "l", addr(a), start)
+		return p, no
+	}
+	first, _ := enter("192.0.2.1")
+	enter("192.0.2.1")
+	enter("192.0.2.1")
+	if _, no := enter("192.0.2.2"); no != nil {
+		t.Errorf("the listener has one connection: %v", no)
+	}
+	if _, no := enter("192.0.2.3"); no == nil || no.Reason != ReasonListenerConnections {
+		t.Errorf("the listener has two connections: %v", no)
+	}
+	first.Leave(start)
+	if _, no := enter("192.0.2.1"); no != nil {
+		t.Errorf("the address has no connection: %v", no)
+	}
+}

@@ -13,8 +13,9 @@ type table[K comparable] struct {
 
 // entry is what is counted of one address, user or listener.
 type entry struct {
-	connections int
-	strangers   int // of them, those that have not said who they are
+	refs        int
+	connections int // those that were let in so far
+	strangers   int // of all, those that have not said who they are
 	connects    Bucket
 	messages    Bucket
 	bytes       Bucket
@@ -38,13 +39,13 @@ func (t *table[K]) enter(key K) *entry {
 		}
 		t.live[key] = e
 	}
-	e.connections++
+	e.refs++
 	return e
 }
 
 // leave is the end of a connection.
 func (t *table[K]) leave(key K, e *entry, now time.Duration) {
-	if e.connections--; e.connections > 0 {
+	if e.refs--; e.refs > 0 {
 		return
 	}
 	delete(t.live, key)

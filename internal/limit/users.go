@@ -55,8 +55,8 @@ func (u *Users) Enter(name string, replaces bool) (user *User, ok bool) {
 	if replaces {
 		most++
 	}
-	if u.bounds.Connections > 0 && e.connections > most {
-		e.connections--
+	if u.bounds.Connections > 0 && e.refs > most {
+		e.refs--
 		return nil, false
 	}
 	return &User{users: u, name: name, entry: e}, true
