@@ -74,12 +74,20 @@ func (b *Broker) newGroup() (loop.Group, error) {
 		Loops:   b.config.Loop.Loops,
 		Tick:    b.config.Loop.Tick,
 		Local:   func() loop.Local { return b.broker.NewTick() },
-		OnError: func(err error) { b.logger.Error("cannot accept", slog.Any("err", err)) },
+		OnError: b.cannotAccept,
 	}
 	if b.config.Loop.Transport == config.TransportPortable {
 		return loop.NewPortable(o), nil
 	}
 	return loop.New(o, b.wheel)
+}
+
+// cannotAccept logs what a listener says ten times a second while there is no
+// descriptor left.
+func (b *Broker) cannotAccept(err error) {
+	if n, ok := b.guard.held.may("accept", time.Now()); ok {
+		b.logger.Error("cannot accept", slog.Any("err", err), slog.Int("held_back", n))
+	}
 }
 
 // open serves one listener.

@@ -95,6 +95,7 @@ type Pass struct {
 	key      netip.Addr
 	stranger bool
 	left     bool
+	refused  bool // it does not count as a connection any more
 	counted  bool // its address or listener has bounds that count it to its end
 }
 

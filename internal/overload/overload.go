@@ -17,12 +17,12 @@ import (
 
 // Watch knows the bounds.
 type Watch struct {
-	memory      atomic.Int64 // 0: none
-	descriptors int          // 0: not known
-	reserve     int
+	memory atomic.Int64 // 0: none
 
 	looked atomic.Int64 // when memory was, unix milliseconds
 	used   atomic.Int64
+
+	descriptors func() int // that the process may have; 0: not known
 }
 
 // Share of what there is that the process may have, in per cent.
@@ -33,9 +33,7 @@ const every = 100
 
 // New makes a watch. memory is as SetMemory takes it.
 func New(memory int64) *Watch {
-	w := &Watch{descriptors: descriptors()}
-	// What files, the store and those who are told that there is no room need.
-	w.reserve = min(max(w.descriptors/10, 32), 1024, w.descriptors/2)
+	w := &Watch{descriptors: descriptors}
 	w.SetMemory(memory)
 	return w
 }
@@ -60,29 +58,31 @@ func Memory(setting int64) int64 {
 // words. descriptor is that of the newest, below 0 if it is not known. last says
 // that there is not even room for an answer.
 func (w *Watch) Full(descriptor int, now time.Time) (why string, last bool) {
-	if most := w.descriptors - w.reserve; w.descriptors > 0 && descriptor >= most {
+	all := w.descriptors()
+	// What files, the store and those who are told that there is no room need.
+	reserve := min(max(all/10, 32), 1024, all/2)
+	if most := all - reserve; all > 0 && descriptor >= most {
 		return fmt.Sprintf("%d descriptors are in use, of %d that this process may have (%d are kept back): raise LimitNOFILE of the service, or ulimit -n",
-			descriptor+1, w.descriptors, w.reserve), descriptor >= most+w.reserve/2
+			descriptor+1, all, reserve), descriptor >= most+reserve/2
 	}
 	most := w.memory.Load()
 	if most == 0 {
 		return "", false
 	}
-	if used := w.Used(now); used > most {
+	w.look(now)
+	if used := w.used.Load(); used > most {
 		return fmt.Sprintf("%d MiB of memory are in use, of %d MiB that this process may have (limits.memory)", used>>20, most>>20), false
 	}
 	return "", false
 }
 
-// Used is the memory that the process has.
-func (w *Watch) Used(now time.Time) int64 {
+// look looks how much memory there is in use, if that was not done lately.
+func (w *Watch) look(now time.Time) {
 	at, last := now.UnixMilli(), w.looked.Load()
 	if at-last < every || !w.looked.CompareAndSwap(last, at) {
-		return w.used.Load()
+		return
 	}
 	samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
 	metrics.Read(samples)
-	used := int64(samples[0].Value.Uint64()) - int64(samples[1].Value.Uint64())
-	w.used.Store(used)
-	return used
+	w.used.Store(int64(samples[0].Value.Uint64()) - int64(samples[1].Value.Uint64()))
 }
