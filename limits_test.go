@@ -295,7 +295,10 @@ func TestConnectionsOfAListenerAndAUserAreBounded(t *testing.T) {
 		again := s.device(t, "a", ann) // in the place of the first
 		again.bye(packet.Disconnect{})
 		eventually(t, func() bool { a := s.dial(t).hello("c", ann); return !a.Code.Failed() }, func() any { return "after it has left" })
-		eventually(t, func() bool { a := s.dial(t).hello(fmt.Sprint(time.Now().UnixNano()), nil); return a.Code == packet.QuotaExceeded },
+		eventually(t, func() bool {
+			a := s.dial(t).hello(fmt.Sprint(time.Now().UnixNano()), nil)
+			return a.Code == packet.QuotaExceeded
+		},
 			func() any { return "the listener is never full" })
 		if s.figure(t, `connections_refused_total{reason="listener_connections"}`) == 0 {
 			t.Error("it is not counted")
