@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/fantail-mqtt/fantail"
+	"github.com/fantail-mqtt/fantail/internal/config"
 	"github.com/fantail-mqtt/fantail/packet"
 )
 
@@ -527,4 +528,24 @@ func TestNoMemoryForNewConnections(t *testing.T) {
 		}
 		s.device(t, "late", nil)
 	})
+}
+
+// The sandbox serves strangers, little by little.
+func TestTheSandboxServes(t *testing.T) {
+	c := config.Sandbox()
+	c.Listeners = nil
+	s := serve(t, "auto", c, nil)
+	w, a := s.connect(t, "stranger", func(c *packet.Connect) { c.SessionExpiry, c.HasSessionExpiry = 1_000_000, true })
+	if a.SessionExpiry != 3600 || a.ServerKeepAlive != 300 || a.MaximumPacketSize != 64<<10 || a.ReceiveMaximum != 16 {
+		t.Errorf("announced: %+v", a.ConnackProperties)
+	}
+	for i := range 11 {
+		if code := w.keep(fmt.Sprint("r/", i), "x"); (i == 10) != (code == packet.QuotaExceeded) {
+			t.Errorf("retained message %d: %v", i, code)
+		}
+	}
+	w.to("r/1", 0)
+	if p := w.message(); !p.HasExpiry || p.Expiry > 3600 {
+		t.Errorf("it expires: %v, %d", p.HasExpiry, p.Expiry)
+	}
 }

@@ -55,11 +55,11 @@ func (s *serverFlags) run(e *env) error {
 	if err != nil {
 		return (&status{code: exitUsage}).saying(e, err)
 	}
-	if s.check {
-		return s.onlyCheck(e)
-	}
 	if s.sandbox {
 		printSandbox(e.stderr, c)
+	}
+	if s.check {
+		return s.onlyCheck(e)
 	}
 	log := newLogger(e.stderr, c.Log)
 	if s.restore != "" {
