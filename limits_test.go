@@ -544,8 +544,8 @@ func TestTheSandboxServes(t *testing.T) {
 			t.Errorf("retained message %d: %v", i, code)
 		}
 	}
-	w.to("r/1", 0)
-	if p := w.message(); !p.HasExpiry || p.Expiry > 3600 {
+	sub := s.device(t, "another", nil).to("r/1", 0)
+	if p := sub.message(); !p.HasExpiry || p.Expiry > 3600 {
 		t.Errorf("it expires: %v, %d", p.HasExpiry, p.Expiry)
 	}
 }
