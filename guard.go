@@ -58,6 +58,7 @@ func (g *guard) set(l *config.Limits) {
 	g.users.SetBounds(userBounds(l))
 	g.load.SetMemory(int64(l.Memory))
 	g.flapping.SetFlapping(flapping(l))
+	g.b.gate.guesses.SetMost(max(l.WrongPasswords, 0))
 }
 
 func userBounds(l *config.Limits) limit.UserBounds {

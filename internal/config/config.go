@@ -176,6 +176,9 @@ type Limits struct {
 	// refused. 0: 80 % of what the machine or the control group has; below 0: no
 	// bound.
 	Memory Size `yaml:"memory"`
+	// WrongPasswords is how many wrong passwords a minute are looked at for one
+	// user name from one address. Below 0: all (written 0 in the file).
+	WrongPasswords int `yaml:"wrong_passwords"`
 	// Flapping bans clients that connect again and again.
 	Flapping Flapping `yaml:"flapping"`
 	// Sets are limits for single clients, by a name that authentication gives.

@@ -54,6 +54,7 @@ func defaultLimits() Limits {
 		ConnectPacket:         64 * KiB,
 		Unauthenticated:       Unauthenticated{Connections: 10_000, PerAddress: 2_000},
 		MaximumQoS:            2,
+		WrongPasswords:        30,
 		Flapping:              Flapping{Connects: 15, Window: time.Minute, Ban: 5 * time.Minute},
 	}
 }
@@ -102,6 +103,7 @@ func (l Limits) withDefaults() Limits {
 	l.Unauthenticated.Connections = cmp.Or(l.Unauthenticated.Connections, d.Unauthenticated.Connections)
 	l.Unauthenticated.PerAddress = cmp.Or(l.Unauthenticated.PerAddress, d.Unauthenticated.PerAddress)
 	l.MaximumQoS = cmp.Or(l.MaximumQoS, d.MaximumQoS)
+	l.WrongPasswords = cmp.Or(l.WrongPasswords, d.WrongPasswords)
 	l.Flapping.Connects = cmp.Or(l.Flapping.Connects, d.Flapping.Connects)
 	l.Flapping.Window = cmp.Or(l.Flapping.Window, d.Flapping.Window)
 	l.Flapping.Ban = cmp.Or(l.Flapping.Ban, d.Flapping.Ban)

@@ -122,6 +122,7 @@ func (k *check) rates(at string, l *Limits) {
 	k.seconds(at+"message_expiry_max", l.MessageExpiryMax, 0xFFFF_FFFF)
 	k.seconds(at+"retained_expiry", l.RetainedExpiry, 0xFFFF_FFFF)
 	atLeast(k, at+"memory", l.Memory, -1)
+	atLeast(k, at+"wrong_passwords", l.WrongPasswords, -1)
 	atLeast(k, at+"flapping.connects", l.Flapping.Connects, 1)
 	between(k, at+"flapping.window", l.Flapping.Window, time.Second, time.Hour)
 	atLeast(k, at+"flapping.ban", l.Flapping.Ban, time.Second)

@@ -134,6 +134,9 @@ func (r *reader) zeroMeansNone(c *Config) {
 			s.JWT.Leeway = -1
 		}
 	}
+	if r.lines["limits.wrong_passwords"] > 0 && c.Limits.WrongPasswords == 0 {
+		c.Limits.WrongPasswords = -1
+	}
 	if r.lines["limits.maximum_qos"] > 0 && c.Limits.MaximumQoS == 0 {
 		c.Limits.MaximumQoS = -1
 	}
