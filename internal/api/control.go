@@ -35,6 +35,7 @@ type ControlOptions struct {
 	Data    string
 	Store   Store // nil: the broker has none
 	Bans    Bans  // nil: none can be made
+	Explain func(context.Context, *Question) (*Explained, error)
 	Version string
 	Logger  *slog.Logger
 }
@@ -67,6 +68,7 @@ func OpenControl(o ControlOptions) (*Control, error) {
 	if o.Bans != nil {
 		(&bansAPI{o.Bans}).routes(mux)
 	}
+	explainer(o.Explain).routes(mux)
 	c.http.Handler = c.counted(mux)
 	c.http.ReadHeaderTimeout = 10 * time.Second
 	c.http.ErrorLog = slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug)

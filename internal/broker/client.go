@@ -56,6 +56,7 @@ type busy struct {
 	inside  *insider
 	limits  *Limits // that hold for the client; nil: those of everybody
 	pace    *pacer  // nil: it gets as much as there is
+	who     *Info   // of the last connection, while there is none and somebody may ask
 }
 
 // more is the client's busy part, made if there is none. The caller holds c.mu.
@@ -69,7 +70,7 @@ func (c *Client) more() *busy {
 // trim gives the busy part back if there is nothing in it. The caller holds
 // c.mu.
 func (c *Client) trim() {
-	if m := c.busy; m != nil && len(m.walks) == 0 && m.counted == 0 && m.memory == 0 && m.pending == 0 && m.held == 0 && m.waiting == nil && m.rivals == nil && m.inside == nil && m.limits == nil && m.pace == nil {
+	if m := c.busy; m != nil && len(m.walks) == 0 && m.counted == 0 && m.memory == 0 && m.pending == 0 && m.held == 0 && m.waiting == nil && m.who == nil && m.rivals == nil && m.inside == nil && m.limits == nil && m.pace == nil {
 		c.busy = nil
 	}
 }

@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -143,18 +142,6 @@ func (s *serverFlags) load() (*config.Config, error) {
 	return &filled, nil
 }
 
-func newLogger(w io.Writer, c config.Log) *slog.Logger {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
-		level = slog.LevelInfo
-	}
-	options := &slog.HandlerOptions{Level: level}
-	if c.Format == config.FormatJSON {
-		return slog.New(slog.NewJSONHandler(w, options))
-	}
-	return slog.New(slog.NewTextHandler(w, options))
-}
-
 // serve runs the broker until a signal ends it.
 func (s *serverFlags) serve(e *env, c *config.Config, log *slog.Logger) error {
 	b, err := newBroker(c, log)
@@ -190,5 +177,5 @@ func (s *serverFlags) reload(b *running, log *slog.Logger) {
 		log.Error("configuration not reloaded", slog.Any("err", err))
 		return
 	}
-	log.Info("limits and certificates reloaded")
+	log.Info("configuration reloaded")
 }

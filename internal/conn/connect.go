@@ -5,9 +5,11 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/fantail-mqtt/fantail/internal/access"
 	"github.com/fantail-mqtt/fantail/internal/broker"
@@ -83,12 +85,38 @@ func (c *Conn) check(p *packet.Connect) error {
 	if p.ClientID == "" && p.Version < packet.V5 && (!p.CleanStart || p.Version == packet.V31) { // 3.1.1 [MQTT-3.1.3-8]
 		return packet.Refuse(packet.ClientIdentifierNotValid, "an empty client id needs a clean session")
 	}
+	l := c.door.server.limits.Load()
+	if most := l.ClientID; most > 0 && len(p.ClientID) > most {
+		return &Advice{
+			Refusal: packet.Refuse(packet.ClientIdentifierNotValid, "the client id is too long"), Step: "limits.client_id",
+			Why: fmt.Sprintf("the client id has %d bytes and may have %d", len(p.ClientID), most),
+			Do:  "give the client a shorter one (23 bytes are fine with every broker), or raise limits.client_id",
+		}
+	}
 	if w := p.Will; w != nil {
 		if err := topic.ValidName(w.Topic, 0); err != nil {
 			return packet.Refuse(packet.TopicNameInvalid, "the will: "+err.Error())
 		}
 	}
 	return nil
+}
+
+// keeps says whether a keep-alive is one that a client may have.
+func (l *Limits) keeps(p *packet.Connect) error {
+	if p.Version < packet.V5 && tooLong(p.KeepAlive, l.KeepAliveMax) { // 5.0 has Server Keep Alive, 3.x no word for it
+		return &Advice{
+			Refusal: packet.Refuse(packet.QuotaExceeded, "the keep-alive is too long"), Step: "limits.keep_alive_max",
+			Why: fmt.Sprintf("the client asks for a keep-alive of %d s (0: none) and may have %d s", p.KeepAlive, l.KeepAliveMax),
+			Do:  "give the client a shorter keep-alive, or raise limits.keep_alive_max",
+		}
+	}
+	return nil
+}
+
+// tooLong says whether a keep-alive is more than the most there may be; 0 is
+// none, which is the longest.
+func tooLong(keepAlive, most uint16) bool {
+	return most > 0 && (keepAlive == 0 || keepAlive > most)
 }
 
 // decide asks whether the client may connect: at once if that can be said at
@@ -152,7 +180,7 @@ func denied(err error) error {
 	if _, ok := errors.AsType[*packet.Refusal](err); ok {
 		return err
 	}
-	return packet.Refuse(packet.NotAuthorized, err.Error())
+	return &Advice{Refusal: packet.Refuse(packet.NotAuthorized, "the client is not let in"), Why: err.Error()}
 }
 
 // Advice is a refusal with what the broker's owner should know: which step of
@@ -185,6 +213,19 @@ func (a *Advice) Error() string { return a.Refusal.Error() + " (" + a.Do + ")" }
 // Unwrap is the refusal.
 func (a *Advice) Unwrap() error { return a.Refusal }
 
+// claimed is the refusal of a client id that is another user's.
+func claimed(err error) error {
+	c, ok := errors.AsType[*broker.Claimed](err)
+	if !ok {
+		return err
+	}
+	r, _ := errors.AsType[*packet.Refusal](err)
+	return &Advice{
+		Refusal: r, Step: "auth.client_ids", Why: c.Error(),
+		Do: "give this device a client id of its own, or let users share client ids with auth.client_ids: shared",
+	}
+}
+
 // accept connects the client with what was found out about it; final is the
 // last answer of an enhanced authentication.
 func (c *Conn) accept(t *broker.Tick, p *packet.Connect, grant *access.Grant, final []byte) error {
@@ -198,6 +239,9 @@ func (c *Conn) accept(t *broker.Tick, p *packet.Connect, grant *access.Grant, fi
 	}
 	limits, err := s.limitsOf(grant)
 	if err != nil {
+		return err
+	}
+	if err := limits.keeps(p); err != nil {
 		return err
 	}
 	c.expiry = limits.expiry(p)
@@ -253,12 +297,20 @@ func (c *Conn) accept(t *broker.Tick, p *packet.Connect, grant *access.Grant, fi
 	}
 	r.Info = c.describe()
 	c.hear(t.Now())
+	before := c.state
 	c.state = up
-	s.o.Broker.Connect(t, c, r)
+	if _, err := s.o.Broker.Connect(t, c, r); err != nil {
+		c.state = before
+		return claimed(err)
+	}
 	s.o.Wheel.Stop(c.arrival)
 	c.arrival = nil
 	if c.keepAlive > 0 {
 		s.o.Broker.Watch(c.client, t.Now()+c.patience())
+	}
+	if grant != nil && grant.Expires > 0 {
+		c.extra.lease = &lease{conn: c}
+		s.o.Wheel.Set(c.extra.lease, grant.Expires)
 	}
 	if s.o.Logger.Enabled(s.ctx, slog.LevelInfo) {
 		s.o.Logger.Info("client connected", slog.String("client", c.id()), slog.String("addr", c.addr().String()),
@@ -273,8 +325,8 @@ func (s *Server) share(g *access.Grant, id, user string) (share *limit.User, ok 
 	if s.o.Users == nil || g == nil {
 		return nil, true
 	}
-	now := s.o.Broker.Who(id)
-	return s.o.Users.Enter(user, now != nil && now.UserName == user)
+	now, here := s.o.Broker.Who(id)
+	return s.o.Users.Enter(user, here && now.UserName == user)
 }
 
 // terms are what the connection agrees on.
@@ -308,7 +360,7 @@ func (c *Conn) offer(r *broker.Connect, p *packet.Connect, limits *Limits, final
 	if r.Terms.Expiry != p.SessionExpiry {
 		a.SessionExpiry, a.HasSessionExpiry = r.Terms.Expiry, true
 	}
-	if most := limits.KeepAliveMax; most > 0 && (p.KeepAlive == 0 || p.KeepAlive > most) {
+	if most := limits.KeepAliveMax; tooLong(p.KeepAlive, most) {
 		a.ServerKeepAlive, a.HasServerKeepAlive = most, true
 	}
 	if p.RequestResponseInfo { // [MQTT-3.1.2-28]
@@ -367,7 +419,7 @@ func (c *Conn) refuse(err error) {
 	c.door.server.o.Broker.Stats().Refused.Add(reason)
 	attrs := []any{
 		slog.String("addr", c.addr().String()), slog.String("listener", c.door.listener),
-		slog.String("client", c.id()), slog.String("user", c.user), slog.String("reason", reason),
+		slog.String("client", shown(c.id())), slog.String("user", shown(c.user)), slog.String("reason", reason),
 	}
 	if advised {
 		attrs = append(attrs, slog.String("why", advice.Why))
@@ -383,8 +435,33 @@ func (c *Conn) refuse(err error) {
 	if advised && advice.Told {
 		level = slog.LevelDebug
 	}
-	c.door.server.o.Logger.Log(c.door.server.ctx, level, "connection refused", attrs...)
+	who := c.id() + "@" + c.addr().String()
+	if i := strings.LastIndexByte(who, ':'); i > 0 {
+		who = who[:i] // the port changes
+	}
+	say, held := c.door.server.o.Broker.Hush.Say(time.Now().UnixMilli(), who, reason)
+	if held > 0 {
+		attrs = append(attrs, slog.Int("held_back", held))
+	}
+	if say {
+		c.door.server.o.Logger.Log(c.door.server.ctx, level, "connection refused", attrs...)
+	}
 	c.sock.Finish(c.refusal(r), io.EOF)
+}
+
+// shown is what a stranger says of itself as it can stand in the log: its
+// beginning, and not a token (JWT), which some clients send as their user name
+// and which would let in whoever reads it there.
+func shown(s string) string {
+	const most = 200
+	switch {
+	case strings.HasPrefix(s, "eyJ") && strings.Count(s, ".") >= 2:
+		return "(a token)"
+	case len(s) > most:
+		return strings.ToValidUTF8(s[:most], "") + "…"
+	default:
+		return s
+	}
 }
 
 // refusal is the CONNACK that says why, where there is one to say it.
