@@ -155,7 +155,7 @@ func (g *guard) arrived(client, user string, addr net.Addr) error {
 	}
 	attrs := []any{slog.String("client", client), slog.String("addr", addr.String()), slog.Int("connects", n), slog.Duration("in", in), slog.Duration("ban", length)}
 	advice := "a client that connects again and again cannot stay connected: look why its connections end, in the lines before"
-	if other := g.b.broker.Who(client); other != nil && other.Addr.String() != addr.String() {
+	if other, here := g.b.broker.Who(client); here && other.Addr.String() != addr.String() {
 		attrs = append(attrs, slog.String("other", other.Addr.String()))
 		advice = "most often two devices have one client id, and each ends the other's connection: give each its own"
 	}

@@ -142,16 +142,3 @@ func (b *Broker) Refuse(t *Tick, c *Client, link Link, p *packet.Publish, why Dr
 	}
 	return b.publishAcknowledged(t, c, link, p, packet.QuotaExceeded)
 }
-
-// Who is the connected client of an id, or nil.
-func (b *Broker) Who(id string) *Info {
-	c := b.client(id)
-	if c == nil {
-		return nil
-	}
-	link := c.connection()
-	if link == nil {
-		return nil
-	}
-	return link.Info()
-}

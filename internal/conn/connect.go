@@ -93,16 +93,21 @@ func (c *Conn) check(p *packet.Connect) error {
 			Do:  "give the client a shorter one (23 bytes are fine with every broker), or raise limits.client_id",
 		}
 	}
+	if w := p.Will; w != nil {
+		if err := topic.ValidName(w.Topic, 0); err != nil {
+			return packet.Refuse(packet.TopicNameInvalid, "the will: "+err.Error())
+		}
+	}
+	return nil
+}
+
+// keeps says whether a keep-alive is one that a client may have.
+func (l *Limits) keeps(p *packet.Connect) error {
 	if p.Version < packet.V5 && tooLong(p.KeepAlive, l.KeepAliveMax) { // 5.0 has Server Keep Alive, 3.x no word for it
 		return &Advice{
 			Refusal: packet.Refuse(packet.QuotaExceeded, "the keep-alive is too long"), Step: "limits.keep_alive_max",
 			Why: fmt.Sprintf("the client asks for a keep-alive of %d s (0: none) and may have %d s", p.KeepAlive, l.KeepAliveMax),
 			Do:  "give the client a shorter keep-alive, or raise limits.keep_alive_max",
-		}
-	}
-	if w := p.Will; w != nil {
-		if err := topic.ValidName(w.Topic, 0); err != nil {
-			return packet.Refuse(packet.TopicNameInvalid, "the will: "+err.Error())
 		}
 	}
 	return nil
@@ -236,6 +241,9 @@ func (c *Conn) accept(t *broker.Tick, p *packet.Connect, grant *access.Grant, fi
 	if err != nil {
 		return err
 	}
+	if err := limits.keeps(p); err != nil {
+		return err
+	}
 	c.expiry = limits.expiry(p)
 	r := t.Connect()
 	*r = broker.Connect{CleanStart: p.CleanStart, Will: p.Will, Terms: c.terms(p), Limits: limits.Client}
@@ -317,8 +325,8 @@ func (s *Server) share(g *access.Grant, id, user string) (share *limit.User, ok 
 	if s.o.Users == nil || g == nil {
 		return nil, true
 	}
-	now := s.o.Broker.Who(id)
-	return s.o.Users.Enter(user, now != nil && now.UserName == user)
+	now, here := s.o.Broker.Who(id)
+	return s.o.Users.Enter(user, here && now.UserName == user)
 }
 
 // terms are what the connection agrees on.
