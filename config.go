@@ -34,6 +34,9 @@ type StepLDAP = config.StepLDAP
 // StepCertificate lets clients in by their certificates.
 type StepCertificate = config.StepCertificate
 
+// Secret is a text that is never shown, however it is printed or encoded.
+type Secret = config.Secret
+
 // Limits bound what one client, one message and the whole broker may cost.
 type Limits = config.Limits
 

@@ -58,7 +58,7 @@ func (b *Broker) newGate() (*gate, error) {
 	g := &gate{hashes: hash.NewPool(0, 0), guesses: limit.NewGuesses(max(b.config.Limits.WrongPasswords, 0))}
 	users := make([]auth.User, 0, len(a.Users))
 	for _, u := range a.Users {
-		users = append(users, auth.User{Name: u.Name, Password: u.Password})
+		users = append(users, auth.User{Name: u.Name, Password: string(u.Password)})
 	}
 	var err error
 	if g.users, err = auth.NewUsers(users); err != nil {

@@ -44,6 +44,15 @@ func (b *Broker) Claim(id string, by *Info) error {
 	return b.claim(c, by)
 }
 
+// Who is the client that is connected by a client id.
+func (b *Broker) Who(id string) (who *Info, connected bool) {
+	link := b.client(id).connection()
+	if link == nil {
+		return nil, false
+	}
+	return link.Info(), true
+}
+
 // Claimed is why a client id is refused: its session is another user's.
 type Claimed struct{ ClientID, Owner string }
 

@@ -86,7 +86,7 @@ func (a *Auth) Steps() []Step {
 // User is an account.
 type User struct {
 	Name     string `yaml:"name"`
-	Password string `yaml:"password"`
+	Password Secret `yaml:"password"`
 }
 
 // String names the user and hides the password from logs.

@@ -26,7 +26,7 @@ func LoadOver(base Config, path string) (*Config, error) {
 	if mistake != "" {
 		return nil, asError(path, []Mistake{{Text: mistake}})
 	}
-	c, err := parse(base, text)
+	c, err := parse(base, text, filepath.Dir(path))
 	if wrong, ok := errors.AsType[*Error](err); ok {
 		wrong.File = path
 	}
@@ -95,14 +95,15 @@ func (c *Config) rebase(dir string) {
 
 // Parse reads the text of a file. What it leaves out has its default. Its
 // error is an *Error with every mistake.
-func Parse(text []byte) (*Config, error) { return parse(Defaults(), text) }
+func Parse(text []byte) (*Config, error) { return parse(Defaults(), text, "") }
 
-func parse(c Config, text []byte) (*Config, error) {
+// parse reads the text of a file that lies in dir, over what c holds.
+func parse(c Config, text []byte, dir string) (*Config, error) {
 	root, mistake := document(text)
 	if mistake != nil {
 		return nil, asError("", []Mistake{*mistake})
 	}
-	r := reader{lines: map[string]int{}, broken: map[string]bool{}}
+	r := reader{dir: dir, lines: map[string]int{}, broken: map[string]bool{}}
 	if root != nil {
 		r.mapping(root, "", &c)
 	}
@@ -114,6 +115,7 @@ func parse(c Config, text []byte) (*Config, error) {
 	for _, m := range c.mistakes() {
 		r.addOnce(m.Key, m.Text)
 	}
+	r.conceal()
 	if err := asError("", r.mistakes); err != nil {
 		return nil, err
 	}

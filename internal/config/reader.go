@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -16,9 +17,11 @@ import (
 // the YAML library stops at the first mistake and forgets the lines; this
 // walk goes on and keeps them, for the checks that come after.
 type reader struct {
-	lines    map[string]int  // of each key that was written
-	broken   map[string]bool // listeners that could not be read
-	mistakes []Mistake
+	dir        string          // where the file lies
+	lines      map[string]int  // of each key that was written
+	broken     map[string]bool // listeners that could not be read
+	mistakes   []Mistake
+	expansions []expansion
 }
 
 // add reports a mistake at the line of the key, or of the nearest key around
@@ -270,7 +273,18 @@ func (r *reader) scalar(node ast.Node, path string, into any) {
 		r.addAt(node, path, "here goes a single value")
 		return
 	}
-	if err := setScalar(into, text); err != nil {
+	value, err := expand(text, r.dir)
+	if err != nil {
+		r.addAt(node, path, "%v", err)
+		return
+	}
+	if value != text {
+		r.expansions = append(r.expansions, expansion{path, text, value})
+	}
+	if err := setScalar(into, value); err != nil {
+		if value != text {
+			err = unfit(into, text) // which tells no part of the value
+		}
 		r.addAt(node, path, "%v", err)
 	}
 }
@@ -281,6 +295,11 @@ func setScalar(into any, text string) error {
 	switch into := into.(type) {
 	case *string:
 		*into = text
+	case *Secret:
+		if text == Hidden {
+			return errors.New("this stands for a secret that is not shown: write the secret itself, or ${env:NAME} or ${file:path}")
+		}
+		*into = Secret(text)
 	case *bool:
 		if text != "true" && text != "false" {
 			return fmt.Errorf("%q is neither true nor false", text)
