@@ -37,6 +37,21 @@ type StepCertificate = config.StepCertificate
 // Limits bound what one client, one message and the whole broker may cost.
 type Limits = config.Limits
 
+// LimitSet are limits of some clients.
+type LimitSet = config.LimitSet
+
+// Unauthenticated bounds connections that are not let in yet.
+type Unauthenticated = config.Unauthenticated
+
+// PerAddress bounds what comes from one address.
+type PerAddress = config.PerAddress
+
+// PerUser bounds all clients of one user name together.
+type PerUser = config.PerUser
+
+// Flapping says when a client connects too often.
+type Flapping = config.Flapping
+
 // Listener is one address to serve.
 type Listener = config.Listener
 

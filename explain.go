@@ -119,7 +119,8 @@ func info(r *ConnectRequest, g *Grant) *ClientInfo {
 // that the authentication would let in, and without a password for one that has
 // proved its user name.
 func (b *Broker) explainAccess(ctx context.Context, r *ConnectRequest, a access.Ask) (*api.Explained, error) {
-	who, connected := b.broker.Who(r.ClientID)
+	who := b.broker.Who(r.ClientID)
+	connected := who != nil
 	var steps []api.StepTaken
 	switch {
 	case connected:

@@ -16,7 +16,7 @@ import (
 func TestSixtyThousandLevels(t *testing.T) {
 	everywhere(t, func(t *testing.T, transport string) {
 		for _, levels := range []int{0, 1 << 16} { // the default, and all there can be
-			s := serve(t, transport, fantail.Config{Limits: fantail.Limits{TopicLevels: levels}}, nil)
+			s := serve(t, transport, fantail.Config{Limits: fantail.Limits{TopicLevels: levels, ConnectPacket: 1 << 20}}, nil)
 			honest := s.device(t, "honest", nil).to("#", 1)
 			start := time.Now()
 			for i, name := range []string{
