@@ -162,7 +162,7 @@ func TestCertificatesOfClients(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
-		s.log.wait(t, "connection refused", "step=certificate", "means something in topics")
+		s.log.wait(t, "connection refused", "step=auth.certificate", "means something in topics")
 		if in, err := dial(p.client(nil), "ann", "pencil"); err != nil {
 			t.Errorf("a password: %v", err)
 		} else {

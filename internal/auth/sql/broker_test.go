@@ -131,7 +131,7 @@ func TestBroker(t *testing.T) {
 				t.Errorf("without the database: %v", code)
 			}
 		}
-		if said.line("connection refused", "the database does not answer", "step=sql", "do=") == "" {
+		if said.line("connection refused", "the database does not answer", "step=auth.sql", "do=") == "" {
 			t.Errorf("the log does not say that the database is away: %s", said.line("connection refused"))
 		}
 		if err := b.Again(); err != nil {
