@@ -16,7 +16,8 @@ import (
 const everything = Publish | Subscribe | Receive
 
 func allow(a Action, topics ...string) Rule { return Rule{Effect: Allow, Actions: a, Topics: topics} }
-func deny(a Action, topics ...string) Rule  { return Rule{Effect: Deny, Actions: a, Topics: topics} }
+
+func deny(a Action, topics ...string) Rule { return Rule{Effect: Deny, Actions: a, Topics: topics} }
 
 func from(address string) *Info {
 	return &Info{ClientID: "c", Addr: &net.TCPAddr{IP: net.ParseIP(address), Port: 1}}
@@ -145,30 +146,30 @@ func TestSubscribing(t *testing.T) {
 		want   string
 		by     string
 	}{
-		"a rule covers it":                              {[]Rule{allow(Subscribe, "a/#")}, "a/+", whole, "r0"},
-		"a rule covers some of it":                      {[]Rule{allow(Subscribe, "a/+")}, "a/#", no, sourceDefault},
-		"two rules cover it together":                   {[]Rule{allow(Subscribe, "a"), allow(Subscribe, "a/+/#")}, "a/#", no, sourceDefault},
-		"all of it may be received":                     {[]Rule{allow(Receive, "a/#")}, "a/+", whole, "r0"},
-		"some of it may be received":                    {[]Rule{allow(Publish, "#"), allow(Receive, "a/+/x"), allow(Receive, "a/y")}, "#", part, "r1"},
-		"none of it may be received":                    {[]Rule{allow(Receive, "a/+/x")}, "b/#", no, sourceDefault},
-		"# receives nothing of the broker's":            {[]Rule{allow(Receive, "$SYS/#")}, "#", no, sourceDefault},
-		"some of it must not be subscribed to":          {[]Rule{deny(Subscribe, "a/b"), allow(Subscribe, "#")}, "a/+", no, "r0"},
-		"that comes too late":                           {[]Rule{allow(Subscribe, "#"), deny(Subscribe, "a/b")}, "a/+", whole, "r0"},
-		"some of it must not be received":               {[]Rule{deny(Receive, "a/b"), allow(Subscribe, "#")}, "a/+", part, "r1"},
-		"all of it must not be received":                {[]Rule{deny(Receive, "a/#"), allow(Subscribe, "#")}, "a/+", no, "r0"},
-		"that comes too late as well":                   {[]Rule{allow(Receive, "a/#"), deny(Receive, "a/b")}, "a/+", whole, "r0"},
-		"some may, the rest must not be received":       {[]Rule{allow(Receive, "a/b"), deny(Receive, "#")}, "a/+", part, "r0"},
-		"some may be received, but not subscribed to":   {[]Rule{allow(Receive, "a/b"), deny(Subscribe, "a/#")}, "a/+", no, "r1"},
-		"some may be received, all be subscribed to":    {[]Rule{allow(Receive, "a/b"), allow(Subscribe, "a/#")}, "a/+", whole, "r1"},
-		"shared":                                        {[]Rule{deny(Receive, "a/b"), allow(Subscribe, "a/#")}, "$share/g/a/+", part, "r1"},
-		"who must not publish may receive":              {[]Rule{deny(Publish, "#"), allow(Receive, "a")}, "a", whole, "r1"},
-		"retained is of who publishes":                  {[]Rule{{Effect: Deny, Actions: Publish | Receive, Retain: Retained}, allow(Receive, "a")}, "a", whole, "r1"},
-		"QoS is of who subscribes":                      {[]Rule{{Effect: Deny, Actions: Subscribe | Receive, QoS: QoSOf(2)}, allow(Receive, "a")}, "a", whole, "r1"},
-		"the QoS that is asked for":                     {[]Rule{{Effect: Deny, Actions: Subscribe, QoS: QoSOf(1)}, allow(Subscribe, "a")}, "a", no, "r0"},
-		"of another user":                               {[]Rule{{Effect: Allow, Actions: Receive, User: "bob"}}, "a", no, sourceDefault},
-		"no filter":                                     {[]Rule{allow(everything, "#")}, "a/#/b", no, sourceDefault},
-		"eq denies it":                                  {[]Rule{deny(Subscribe, "eq #", "eq +/#"), allow(Subscribe, "#")}, "#", no, "r0"},
-		"eq denies another":                             {[]Rule{deny(Subscribe, "eq #", "eq +/#"), allow(Subscribe, "#")}, "+/+/#", whole, "r1"},
+		"a rule covers it":                            {[]Rule{allow(Subscribe, "a/#")}, "a/+", whole, "r0"},
+		"a rule covers some of it":                    {[]Rule{allow(Subscribe, "a/+")}, "a/#", no, sourceDefault},
+		"two rules cover it together":                 {[]Rule{allow(Subscribe, "a"), allow(Subscribe, "a/+/#")}, "a/#", no, sourceDefault},
+		"all of it may be received":                   {[]Rule{allow(Receive, "a/#")}, "a/+", whole, "r0"},
+		"some of it may be received":                  {[]Rule{allow(Publish, "#"), allow(Receive, "a/+/x"), allow(Receive, "a/y")}, "#", part, "r1"},
+		"none of it may be received":                  {[]Rule{allow(Receive, "a/+/x")}, "b/#", no, sourceDefault},
+		"# receives nothing of the broker's":          {[]Rule{allow(Receive, "$SYS/#")}, "#", no, sourceDefault},
+		"some of it must not be subscribed to":        {[]Rule{deny(Subscribe, "a/b"), allow(Subscribe, "#")}, "a/+", no, "r0"},
+		"that comes too late":                         {[]Rule{allow(Subscribe, "#"), deny(Subscribe, "a/b")}, "a/+", whole, "r0"},
+		"some of it must not be received":             {[]Rule{deny(Receive, "a/b"), allow(Subscribe, "#")}, "a/+", part, "r1"},
+		"all of it must not be received":              {[]Rule{deny(Receive, "a/#"), allow(Subscribe, "#")}, "a/+", no, "r0"},
+		"that comes too late as well":                 {[]Rule{allow(Receive, "a/#"), deny(Receive, "a/b")}, "a/+", whole, "r0"},
+		"some may, the rest must not be received":     {[]Rule{allow(Receive, "a/b"), deny(Receive, "#")}, "a/+", part, "r0"},
+		"some may be received, but not subscribed to": {[]Rule{allow(Receive, "a/b"), deny(Subscribe, "a/#")}, "a/+", no, "r1"},
+		"some may be received, all be subscribed to":  {[]Rule{allow(Receive, "a/b"), allow(Subscribe, "a/#")}, "a/+", whole, "r1"},
+		"shared":                           {[]Rule{deny(Receive, "a/b"), allow(Subscribe, "a/#")}, "$share/g/a/+", part, "r1"},
+		"who must not publish may receive": {[]Rule{deny(Publish, "#"), allow(Receive, "a")}, "a", whole, "r1"},
+		"retained is of who publishes":     {[]Rule{{Effect: Deny, Actions: Publish | Receive, Retain: Retained}, allow(Receive, "a")}, "a", whole, "r1"},
+		"QoS is of who subscribes":         {[]Rule{{Effect: Deny, Actions: Subscribe | Receive, QoS: QoSOf(2)}, allow(Receive, "a")}, "a", whole, "r1"},
+		"the QoS that is asked for":        {[]Rule{{Effect: Deny, Actions: Subscribe, QoS: QoSOf(1)}, allow(Subscribe, "a")}, "a", no, "r0"},
+		"of another user":                  {[]Rule{{Effect: Allow, Actions: Receive, User: "bob"}}, "a", no, sourceDefault},
+		"no filter":                        {[]Rule{allow(everything, "#")}, "a/#/b", no, sourceDefault},
+		"eq denies it":                     {[]Rule{deny(Subscribe, "eq #", "eq +/#"), allow(Subscribe, "#")}, "#", no, "r0"},
+		"eq denies another":                {[]Rule{deny(Subscribe, "eq #", "eq +/#"), allow(Subscribe, "#")}, "+/+/#", whole, "r1"},
 		"the broker's own topics, which # is not about": {[]Rule{allow(Subscribe, "#")}, "$SYS/#", no, sourceDefault},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -43,6 +43,19 @@ const (
 	Nameless
 )
 
+func (s Standing) String() string {
+	switch s {
+	case Anonymous:
+		return "clients without an account"
+	case Authenticated:
+		return "clients with an account"
+	case Nameless:
+		return "clients without a user name"
+	default:
+		return "anyone"
+	}
+}
+
 // Syntax is how the topics of a rule are read.
 type Syntax byte
 
@@ -89,6 +102,17 @@ const (
 	Retained
 	NotRetained
 )
+
+func (r Retain) String() string {
+	switch r {
+	case Retained:
+		return "retained"
+	case NotRetained:
+		return "not retained"
+	default:
+		return "retained or not"
+	}
+}
 
 // Rule allows or denies something to somebody. All of its conditions have to
 // hold; one that is empty holds always.
