@@ -12,6 +12,19 @@ type Auth = config.Auth
 // User is an account.
 type User = config.User
 
+// Step is a link of the chain of authentication: exactly one of its fields is
+// set.
+type Step = config.Step
+
+// StepUsers checks clients against the users of Auth.
+type StepUsers = config.StepUsers
+
+// StepJWT lets in clients that show a JSON Web Token.
+type StepJWT = config.StepJWT
+
+// StepHTTP asks a server about clients.
+type StepHTTP = config.StepHTTP
+
 // Limits bound what one client, one message and the whole broker may cost.
 type Limits = config.Limits
 

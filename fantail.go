@@ -92,6 +92,9 @@ type Broker struct {
 	version string
 
 	authenticator Authenticator
+	authorizer    Authorizer // nil: policy decides
+	policy        *access.Policy
+	gate          *gate
 
 	wheel  *wheel.Wheel
 	broker *broker.Broker
@@ -154,8 +157,13 @@ func (b *Broker) assemble() error {
 	b.wheel = wheel.New()
 	b.broker = broker.New(broker.Options{
 		Node: c.Node, Limits: brokerLimits(&c.Limits), Strategy: strategy,
-		Log: log, Logger: forwardLog(b), Wheel: b.wheel, SysInterval: max(c.SysInterval, 0),
+		Log: log, Logger: forwardLog(b), Wheel: b.wheel, AnyOwner: c.Auth.ClientIDs == config.ClientIDsShared, SysInterval: max(c.SysInterval, 0),
 	})
+	if b.gate, err = b.newGate(); err != nil {
+		return err
+	}
+	b.policy = access.NewPolicy(access.Sources{SetUp: b.gate.setUp()})
+	b.broker.UseAccess(b.policy)
 	if b.store == nil {
 		return nil
 	}
@@ -167,6 +175,7 @@ func (b *Broker) assemble() error {
 
 // release gives back what New has taken.
 func (b *Broker) release() {
+	b.gate.close()
 	if b.broker != nil {
 		b.broker.Close()
 		b.wheel.Close()
@@ -190,8 +199,16 @@ func (b *Broker) UseLogger(l *slog.Logger) { b.logger = l }
 // UseAuthenticator sets who decides who may connect.
 func (b *Broker) UseAuthenticator(a Authenticator) { b.authenticator = a }
 
-// UseAuthorizer sets who decides what clients may do.
-func (b *Broker) UseAuthorizer(a Authorizer) { b.broker.UseAccess(a) }
+// UseAuthorizer sets who decides what clients may do, in place of the
+// configuration's access rules.
+func (b *Broker) UseAuthorizer(a Authorizer) {
+	b.authorizer = a
+	b.broker.UseAccess(a)
+}
+
+// Reassess ends the subscriptions that the Authorizer does not allow any more.
+// It is for after its rules have changed.
+func (b *Broker) Reassess() { b.broker.Reassess() }
 
 // UseVersion sets the version that the broker shows of itself.
 func (b *Broker) UseVersion(v string) {
@@ -312,7 +329,7 @@ func outside(m *message.Message) Message {
 }
 
 // Reload takes over from c what can change while the broker runs, its limits,
-// and reads the certificates anew. Connections stay, with what they were
+// and reads the certificates and password files anew. Connections stay, with what they were
 // promised: the receive maximum and the topic alias maximum are for the next
 // Run, a packet limit is for connections to come. What is wrong is returned and
 // leaves everything as it was.
@@ -323,6 +340,10 @@ func (b *Broker) Reload(c Config) error {
 	c = c.WithDefaults()
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	commit, err := b.gate.reload()
+	if err != nil {
+		return err
+	}
 	var errs []error
 	for _, l := range b.listeners {
 		errs = append(errs, l.Reload())
@@ -330,6 +351,7 @@ func (b *Broker) Reload(c Config) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	commit()
 	c.Limits.ReceiveMaximum = b.config.Limits.ReceiveMaximum
 	c.Limits.TopicAliasMaximum = b.config.Limits.TopicAliasMaximum
 	b.config.Limits = c.Limits
@@ -385,6 +407,6 @@ func brokerLimits(l *config.Limits) broker.Limits {
 func connLimits(l *config.Limits) conn.Limits {
 	return conn.Limits{
 		Packet: int(l.Packet), ConnectTimeout: l.ConnectTimeout, KeepAliveMax: uint16(l.KeepAliveMax / time.Second),
-		SessionExpiryMax: uint32(l.SessionExpiryMax / time.Second), Connections: int64(l.Connections),
+		ClientID: l.ClientID, SessionExpiryMax: uint32(l.SessionExpiryMax / time.Second), Connections: int64(l.Connections),
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/fantail-mqtt/fantail/internal/api"
@@ -23,23 +24,21 @@ func (b *Broker) start() error {
 		return ErrRunning
 	}
 	b.running = true
-	gate, err := b.newGate()
-	if err != nil {
-		return err
-	}
+	b.gate.start()
 	o := conn.Options{
-		Broker: b.broker, Wheel: b.wheel, Logger: b.logger, Authenticator: gate, Quick: gate.quick,
+		Broker: b.broker, Wheel: b.wheel, Logger: b.logger, Authenticator: b.gate, Quick: b.gate.quick,
 		Limits: connLimits(&b.config.Limits), ReceiveMaximum: uint16(b.config.Limits.ReceiveMaximum),
 		TopicAliasMaximum: uint16(max(b.config.Limits.TopicAliasMaximum, 0)), PendingBytes: int(b.config.Limits.PendingBytes),
 		ServerReference: b.config.ServerReference, ResponseInfo: b.config.ResponseInformation,
 	}
 	if len(b.config.Auth.Users) > 0 {
-		o.Exchange = func(method string) (conn.Exchange, error) { return gate.users.Begin(method) }
+		o.Exchange = func(method string) (conn.Exchange, error) { return b.gate.users.Begin(method) }
 	}
 	if b.authenticator != nil {
 		o.Authenticator, o.Quick, o.Exchange = b.authenticator, nil, nil
 	}
 	b.conns = conn.NewServer(o)
+	var err error
 	if b.group, err = b.newGroup(); err != nil {
 		return err
 	}
@@ -59,7 +58,7 @@ func (b *Broker) openControl() (err error) {
 	if b.config.Data == "" {
 		return nil
 	}
-	o := api.ControlOptions{Data: b.config.Data, Version: b.version, Logger: b.logger}
+	o := api.ControlOptions{Data: b.config.Data, Version: b.version, Logger: b.logger, Explain: b.explain}
 	if b.store != nil {
 		o.Store = stored{b}
 	}
@@ -83,7 +82,7 @@ func (b *Broker) newGroup() (loop.Group, error) {
 // open serves one listener.
 func (b *Broker) open(l config.Listener) error {
 	if l.Scheme == config.SchemeHTTP {
-		w, err := api.Open(l.Address, api.Options{Metrics: metrics.Handler(b.broker, b.version, b.disk()), Ready: b.isReady})
+		w, err := api.Open(l.Address, api.Options{Metrics: metrics.Handler(b.broker, b.version, b.disk(), b.gate.figures), Ready: b.isReady})
 		if err != nil {
 			return err
 		}
@@ -128,8 +127,21 @@ func (b *Broker) refused(r listen.Refusal) {
 	if r.Reason == listen.ReasonClosedEarly {
 		level = slog.LevelDebug // a port scan, or a health check of a load balancer
 	}
-	b.logger.Log(context.Background(), level, "connection refused", slog.String("addr", r.Addr.String()),
-		slog.String("listener", r.Listener), slog.String("reason", r.Reason), slog.String("why", r.Detail))
+	who := r.Addr.String()
+	if host, _, err := net.SplitHostPort(who); err == nil {
+		who = host // the port changes
+	}
+	say, held := b.broker.Hush.Say(time.Now().UnixMilli(), who, r.Reason)
+	if !say {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("addr", r.Addr.String()), slog.String("listener", r.Listener), slog.String("reason", r.Reason), slog.String("why", r.Detail),
+	}
+	if held > 0 {
+		attrs = append(attrs, slog.Int("held_back", held))
+	}
+	b.logger.LogAttrs(context.Background(), level, "connection refused", attrs...)
 }
 
 // Draining is how long Run waits at its end for the clients to go.

@@ -34,6 +34,7 @@ type ControlOptions struct {
 	// Data is the data directory. This process has its lock.
 	Data    string
 	Store   Store // nil: the broker has none
+	Explain func(context.Context, *Question) (*Explained, error)
 	Version string
 	Logger  *slog.Logger
 }
@@ -63,6 +64,7 @@ func OpenControl(o ControlOptions) (*Control, error) {
 	}
 	mux := http.NewServeMux()
 	(&storeAPI{store: o.Store, data: o.Data, version: o.Version, logger: o.Logger, stall: stallTime}).routes(mux)
+	explainer(o.Explain).routes(mux)
 	c.http.Handler = c.counted(mux)
 	c.http.ReadHeaderTimeout = 10 * time.Second
 	c.http.ErrorLog = slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug)

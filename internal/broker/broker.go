@@ -109,6 +109,9 @@ type Options struct {
 	Log      Log
 	Logger   *slog.Logger
 	Wheel    *wheel.Wheel
+	// AnyOwner lets a client id be taken over by whoever is let in. Else a session
+	// is its owner's.
+	AnyOwner bool
 	// SysInterval is the time between two refreshes of $SYS; 0: never.
 	SysInterval time.Duration
 }
@@ -142,6 +145,8 @@ type Link interface {
 	Join(c *Client)
 	// Info says who it is. It does not change.
 	Info() *Info
+	// Ruled says that there are access rules for this client alone.
+	Ruled() bool
 	// Version is that of the protocol, as in Info.
 	Version() packet.Version
 	// Due ends the connection if its keep-alive is over at now (unix
@@ -155,19 +160,22 @@ type Info = access.Info
 
 // Broker is the meeting point of all clients.
 type Broker struct {
-	o       Options
-	store   Store         // the log, if it is one; else nil
-	access  Access        // nil: everything is allowed
-	lasting LastingAccess // access, if it is one; else nil
-	limits  atomic.Pointer[Limits]
-	version atomic.Pointer[string]
-	index   *route.Index
-	table   table
-	shards  [shardCount]shard
-	stats   Stats
-	ticks   sync.Pool
-	start   time.Time
-	seed    maphash.Seed
+	o        Options
+	store    Store                       // the log, if it is one; else nil
+	access   Access                      // nil: everything is allowed
+	lasting  LastingAccess               // access, if it is one; else nil
+	policy   Policy                      // the same
+	observed atomic.Pointer[Observation] // nil: nobody observes
+	Hush     Hush
+	limits   atomic.Pointer[Limits]
+	version  atomic.Pointer[string]
+	index    *route.Index
+	table    table
+	shards   [shardCount]shard
+	stats    Stats
+	ticks    sync.Pool
+	start    time.Time
+	seed     maphash.Seed
 
 	retained      *route.Retained[*message.Message]
 	retaining     sync.Mutex // one change of the retained store at a time, in the order of the log

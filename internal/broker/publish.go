@@ -25,10 +25,13 @@ func (b *Broker) Publish(t *Tick, c *Client, link Link, p *packet.Publish) error
 	if err := topic.ValidName(p.Topic, b.limits.Load().TopicLevels); err != nil {
 		return packet.Refuse(packet.TopicNameInvalid, err.Error())
 	}
+	if w := b.observed.Load(); w != nil {
+		w.see(link, p)
+	}
 	if p.QoS == 0 {
 		if err := t.mayPublish(link, p.Topic, 0, p.Retain); err != nil {
 			t.stats.Dropped[DropNotAuthorized]++
-			return nil
+			return b.forbidden(err)
 		}
 		b.route(t, c, t.drafted(p))
 		return nil
@@ -125,9 +128,9 @@ func (t *Tick) moving() (end func()) {
 // hear that a message was not stored: its connection ends, with the message not
 // acknowledged.
 func (b *Broker) refused(t *Tick, c *Client, link Link, d *message.Draft) (packet.Code, error) {
-	if t.mayPublish(link, d.Name, d.QoS, d.Retain) != nil {
+	if err := t.mayPublish(link, d.Name, d.QoS, d.Retain); err != nil {
 		t.stats.Dropped[DropNotAuthorized]++
-		return packet.NotAuthorized, nil
+		return packet.NotAuthorized, b.forbidden(err)
 	}
 	failing := b.failing()
 	if failing == nil || !b.keeps(t, c, d) {
@@ -138,6 +141,15 @@ func (b *Broker) refused(t *Tick, c *Client, link Link, d *message.Draft) (packe
 		return 0, packet.Refuse(packet.QuotaExceeded, "the message cannot be stored: "+failing.Error())
 	}
 	return packet.QuotaExceeded, nil
+}
+
+// forbidden is what ends a client that publishes where it may not, if that is
+// to be so.
+func (b *Broker) forbidden(err error) error {
+	if b.policy != nil && b.policy.Disconnects() {
+		return err
+	}
+	return nil
 }
 
 // routeFor routes a message, unless it is refused, and puts into its answer what
@@ -189,6 +201,7 @@ func (b *Broker) route(t *Tick, from *Client, d *message.Draft) packet.Code {
 // fanOut delivers to all targets of a plan. It returns how many got the
 // message, and how many had no room for it.
 func (t *Tick) fanOut(pl *plan, from *Client, d *message.Draft) (reached, full int) {
+	t.stats.Dropped[DropMayNotReceive] += uint64(pl.barred)
 	t.work.Message(d, len(pl.targets)+len(pl.groups) > 1)
 	for i := range pl.targets {
 		to := &pl.targets[i]

@@ -48,6 +48,9 @@ type Auth struct {
 	Anonymous string `yaml:"anonymous"`
 	// Users are checked for user name and password and for SCRAM-SHA-256.
 	Users []User `yaml:"users"`
+	// ClientIDs says who may connect with the client id of a session that a user
+	// began who has proved to be one.
+	ClientIDs string `yaml:"client_ids"`
 	// Chain is asked in its order. Empty: Users alone.
 	Chain []Step `yaml:"chain"`
 }
@@ -56,6 +59,17 @@ type Auth struct {
 type Step struct {
 	// Users are those of Auth.
 	Users *StepUsers `yaml:"users"`
+	// PasswordFile checks names and passwords against a file.
+	PasswordFile *StepPasswordFile `yaml:"password_file"`
+	// JWT verifies tokens.
+	JWT *StepJWT `yaml:"jwt"`
+	// HTTP asks a server.
+	HTTP *StepHTTP `yaml:"http"`
+	// SQL asks a database, LDAP a directory.
+	SQL  *StepSQL  `yaml:"sql"`
+	LDAP *StepLDAP `yaml:"ldap"`
+	// Certificate takes the name out of the client's certificate.
+	Certificate *StepCertificate `yaml:"certificate"`
 }
 
 // StepUsers has no settings.
@@ -120,6 +134,8 @@ type Limits struct {
 	WildcardSubscriptions int `yaml:"wildcard_subscriptions"`
 	// MatchNodes bounds the nodes of the filter trie that one publish visits.
 	MatchNodes int `yaml:"match_nodes"`
+	// ClientID bounds the bytes of a client id.
+	ClientID int `yaml:"client_id"`
 	// SessionExpiryMax caps the Session Expiry Interval. 0: no cap.
 	SessionExpiryMax time.Duration `yaml:"session_expiry_max"`
 	// Connections bounds the clients connected at a time. 0: no bound.
@@ -163,6 +179,12 @@ const (
 	AnonymousLoopback = "loopback"
 	AnonymousAlways   = "always"
 	AnonymousNever    = "never"
+)
+
+// Who may have the client id of a user's session.
+const (
+	ClientIDsOwn    = "own"    // that user
+	ClientIDsShared = "shared" // whoever is let in
 )
 
 // How a shared subscription chooses a member.

@@ -14,6 +14,7 @@ func Defaults() Config {
 			{Scheme: SchemeTCP, Address: "0.0.0.0:1883"},
 			{Scheme: SchemeHTTP, Address: "127.0.0.1:18083"},
 		},
+		Auth:        Auth{ClientIDs: ClientIDsOwn},
 		Limits:      defaultLimits(),
 		Shared:      SharedRoundRobin,
 		Log:         Log{Level: LevelInfo, Format: FormatText},
@@ -43,6 +44,7 @@ func defaultLimits() Limits {
 		QueuesMemory:          1 * GiB,
 		PendingBytes:          4 * MiB,
 		AllPendingBytes:       256 * MiB,
+		ClientID:              1024,
 		TopicLevels:           128,
 		Subscriptions:         10_000,
 		WildcardSubscriptions: 1_000,
@@ -62,6 +64,7 @@ func (c Config) WithDefaults() Config {
 	}
 	c.Listeners = listenersWithDefaults(c.Listeners)
 	c.Durability = cmp.Or(c.Durability, c.durability())
+	c.Auth.ClientIDs = cmp.Or(c.Auth.ClientIDs, d.Auth.ClientIDs)
 	c.Limits = c.Limits.withDefaults()
 	c.Shared = cmp.Or(c.Shared, d.Shared)
 	c.Log.Level = cmp.Or(c.Log.Level, d.Log.Level)
@@ -84,6 +87,7 @@ func (l Limits) withDefaults() Limits {
 	l.QueuesMemory = cmp.Or(l.QueuesMemory, d.QueuesMemory)
 	l.PendingBytes = cmp.Or(l.PendingBytes, d.PendingBytes)
 	l.AllPendingBytes = cmp.Or(l.AllPendingBytes, d.AllPendingBytes)
+	l.ClientID = cmp.Or(l.ClientID, d.ClientID)
 	l.TopicLevels = cmp.Or(l.TopicLevels, d.TopicLevels)
 	l.Subscriptions = cmp.Or(l.Subscriptions, d.Subscriptions)
 	l.WildcardSubscriptions = cmp.Or(l.WildcardSubscriptions, d.WildcardSubscriptions)

@@ -42,6 +42,8 @@ type Listener struct {
 	Key  string `yaml:"key"`
 	// ClientCA is the PEM file that client certificates are checked against.
 	ClientCA string `yaml:"client_ca"`
+	// CRL is the PEM file with the revocation lists of those authorities.
+	CRL string `yaml:"crl"`
 	// ClientCert is ClientCertNone, ClientCertOptional or ClientCertRequire,
 	// which is the default once there is a ClientCA.
 	ClientCert string `yaml:"client_cert"`
@@ -80,7 +82,7 @@ func (l Listener) URL() string {
 func (l Listener) String() string {
 	query := url.Values{}
 	for key, value := range map[string]string{
-		"cert": l.Cert, "key": l.Key, "client_ca": l.ClientCA,
+		"cert": l.Cert, "key": l.Key, "client_ca": l.ClientCA, "crl": l.CRL,
 		"client_cert": l.ClientCert, "min_version": l.MinVersion,
 	} {
 		if value != "" {
@@ -233,6 +235,8 @@ func (l *Listener) set(key, value string) error {
 		l.Key = value
 	case "client_ca":
 		l.ClientCA = value
+	case "crl":
+		l.CRL = value
 	case "client_cert":
 		l.ClientCert = value
 	case "min_version":
@@ -301,6 +305,7 @@ func (l Listener) foreignOptions() []problem {
 		{"cert", l.Cert},
 		{"key", l.Key},
 		{"client_ca", l.ClientCA},
+		{"crl", l.CRL},
 		{"client_cert", l.ClientCert},
 		{"min_version", l.MinVersion},
 	} {
@@ -325,8 +330,8 @@ func (l Listener) tlsProblems() []problem {
 		add("cert", "is missing: a key is of use only with its certificate")
 	case l.Cert == "" && mustTLS:
 		add("cert", "is missing: a %s listener needs the PEM files cert and key", l.Scheme)
-	case l.Cert == "" && (l.ClientCA != "" || l.ClientCert != "" || l.MinVersion != ""):
-		add("cert", "is missing: client_ca, client_cert and min_version are of use only with cert and key")
+	case l.Cert == "" && (l.ClientCA != "" || l.CRL != "" || l.ClientCert != "" || l.MinVersion != ""):
+		add("cert", "is missing: client_ca, crl, client_cert and min_version are of use only with cert and key")
 	case l.Cert != "" && l.Key == "":
 		add("key", "is missing: the certificate needs its key")
 	}
@@ -334,6 +339,9 @@ func (l Listener) tlsProblems() []problem {
 		add("client_cert", "%q is not none, optional or require", l.ClientCert)
 	} else if l.ClientCA == "" && (l.ClientCert == ClientCertOptional || l.ClientCert == ClientCertRequire) {
 		add("client_ca", "is missing: it says which client certificates are good")
+	}
+	if l.Cert != "" && l.CRL != "" && (l.ClientCA == "" || l.ClientCert == ClientCertNone) {
+		add("crl", "means nothing here: it is for client certificates, which client_ca asks for")
 	}
 	if !slices.Contains([]string{"", "1.2", "1.3"}, l.MinVersion) {
 		add("min_version", "%q is not 1.2 or 1.3", l.MinVersion)

@@ -75,6 +75,17 @@ func (c *Config) rebase(dir string) {
 		join(&l.Cert)
 		join(&l.Key)
 		join(&l.ClientCA)
+		join(&l.CRL)
+	}
+	for _, s := range c.Auth.Chain {
+		s.JWT.eachFile(join)
+		s.HTTP.eachFile(join)
+		s.LDAP.eachFile(join)
+	}
+	for i := range c.Auth.Chain {
+		if s := c.Auth.Chain[i].PasswordFile; s != nil {
+			join(&s.Path)
+		}
 	}
 }
 
@@ -112,6 +123,11 @@ func (r *reader) zeroMeansNone(c *Config) {
 	}
 	if r.lines["limits.topic_alias_maximum"] > 0 && c.Limits.TopicAliasMaximum == 0 {
 		c.Limits.TopicAliasMaximum = -1
+	}
+	for i, s := range c.Auth.Chain {
+		if s.JWT != nil && s.JWT.Leeway == 0 && r.lines[fmt.Sprintf("auth.chain[%d].jwt.leeway", i)] > 0 {
+			s.JWT.Leeway = -1
+		}
 	}
 }
 

@@ -224,7 +224,7 @@ func (r *reader) listenerURL(text, path, key string, into *Listener) {
 // override takes the options of a map before those of its URL.
 func (l *Listener) override(options Listener) {
 	for key, value := range map[*string]string{
-		&l.Cert: options.Cert, &l.Key: options.Key, &l.ClientCA: options.ClientCA,
+		&l.Cert: options.Cert, &l.Key: options.Key, &l.ClientCA: options.ClientCA, &l.CRL: options.CRL,
 		&l.ClientCert: options.ClientCert, &l.MinVersion: options.MinVersion,
 	} {
 		if value != "" {

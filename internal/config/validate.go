@@ -26,6 +26,7 @@ func (c Config) mistakes() []Mistake {
 	if c.Auth.Anonymous != "" { // which hangs from the rest
 		k.oneOf("auth.anonymous", c.Auth.Anonymous, AnonymousLoopback, AnonymousAlways, AnonymousNever)
 	}
+	k.oneOf("auth.client_ids", c.Auth.ClientIDs, ClientIDsOwn, ClientIDsShared)
 	k.users(c.Auth.Users)
 	k.chain(c.Auth.Chain)
 	k.limits(c.Limits)
@@ -65,6 +66,12 @@ func between[N cmp.Ordered](k *check, key string, value, least, most N) {
 	if value < least {
 		k.add(key, "%v is below %v", value, least)
 	}
+	if value > most {
+		k.add(key, "%v is above %v", value, most)
+	}
+}
+
+func atMost[N cmp.Ordered](k *check, key string, value, most N) {
 	if value > most {
 		k.add(key, "%v is above %v", value, most)
 	}
@@ -126,9 +133,18 @@ func (k *check) users(users []User) {
 
 func (k *check) chain(steps []Step) {
 	for i := range steps {
+		key := fmt.Sprintf("auth.chain[%d]", i)
+		k.jwt(key, steps[i].JWT)
+		k.http(key, steps[i].HTTP)
+		k.sql(key, steps[i].SQL)
+		k.ldap(key, steps[i].LDAP)
+		k.certificate(key, steps[i].Certificate)
 		if set := written(&steps[i]); len(set) != 1 {
-			k.add(fmt.Sprintf("auth.chain[%d]", i), "names %d steps: write one of %s, each as an item of its own",
+			k.add(key, "names %d steps: write one of %s, each as an item of its own",
 				len(set), strings.Join(keysOf(Step{}), ", "))
+		}
+		if s := steps[i].PasswordFile; s != nil {
+			k.passwordFile(key, s)
 		}
 	}
 }
@@ -155,6 +171,7 @@ func (k *check) limits(l Limits) {
 	atLeast(k, "limits.wildcard_subscriptions", l.WildcardSubscriptions, 1)
 	atLeast(k, "limits.match_nodes", l.MatchNodes, 1)
 	// 0xFFFFFFFF seconds mean that a session never expires (3.1.2.11.2).
+	between(k, "limits.client_id", l.ClientID, 23, 65_535) // [3.1.1 MQTT-3.1.3-5]
 	k.seconds("limits.session_expiry_max", l.SessionExpiryMax, 0xFFFF_FFFE)
 	atLeast(k, "limits.connections", l.Connections, 0)
 	atLeast(k, "limits.retained_messages", l.RetainedMessages, 1)

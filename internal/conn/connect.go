@@ -5,9 +5,11 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/fantail-mqtt/fantail/internal/access"
 	"github.com/fantail-mqtt/fantail/internal/broker"
@@ -73,6 +75,13 @@ func (c *Conn) keep(t *broker.Tick, p *packet.Connect) {
 func (c *Conn) check(p *packet.Connect) error {
 	if p.ClientID == "" && p.Version < packet.V5 && (!p.CleanStart || p.Version == packet.V31) { // 3.1.1 [MQTT-3.1.3-8]
 		return packet.Refuse(packet.ClientIdentifierNotValid, "an empty client id needs a clean session")
+	}
+	if most := c.door.server.limits.Load().ClientID; most > 0 && len(p.ClientID) > most {
+		return &Advice{
+			Refusal: packet.Refuse(packet.ClientIdentifierNotValid, "the client id is too long"), Step: "limits.client_id",
+			Why: fmt.Sprintf("the client id has %d bytes and may have %d", len(p.ClientID), most),
+			Do:  "give the client a shorter one (23 bytes are fine with every broker), or raise limits.client_id",
+		}
 	}
 	if w := p.Will; w != nil {
 		if err := topic.ValidName(w.Topic, 0); err != nil {
@@ -159,6 +168,19 @@ func (a *Advice) Error() string { return a.Refusal.Error() + " (" + a.Do + ")" }
 // Unwrap is the refusal.
 func (a *Advice) Unwrap() error { return a.Refusal }
 
+// claimed is the refusal of a client id that is another user's.
+func claimed(err error) error {
+	c, ok := errors.AsType[*broker.Claimed](err)
+	if !ok {
+		return err
+	}
+	r, _ := errors.AsType[*packet.Refusal](err)
+	return &Advice{
+		Refusal: r, Step: "auth.client_ids", Why: c.Error(),
+		Do: "give this device a client id of its own, or let users share client ids with auth.client_ids: shared",
+	}
+}
+
 // accept connects the client with what was found out about it; final is the
 // last answer of an enhanced authentication.
 func (c *Conn) accept(t *broker.Tick, p *packet.Connect, grant *access.Grant, final []byte) error {
@@ -203,12 +225,20 @@ func (c *Conn) accept(t *broker.Tick, p *packet.Connect, grant *access.Grant, fi
 	}
 	r.Info = c.describe()
 	c.hear(t.Now())
+	before := c.state
 	c.state = up
-	s.o.Broker.Connect(t, c, r)
+	if _, err := s.o.Broker.Connect(t, c, r); err != nil {
+		c.state = before
+		return claimed(err)
+	}
 	s.o.Wheel.Stop(c.arrival)
 	c.arrival = nil
 	if c.keepAlive > 0 {
 		s.o.Broker.Watch(c.client, t.Now()+c.patience())
+	}
+	if grant != nil && grant.Expires > 0 {
+		c.extra.lease = &lease{conn: c}
+		s.o.Wheel.Set(c.extra.lease, grant.Expires)
 	}
 	if s.o.Logger.Enabled(s.ctx, slog.LevelInfo) {
 		s.o.Logger.Info("client connected", slog.String("client", c.id()), slog.String("addr", c.addr().String()),
@@ -304,15 +334,40 @@ func (c *Conn) refuse(err error) {
 	c.door.server.o.Broker.Stats().Refused.Add(name(r.Code))
 	attrs := []any{
 		slog.String("addr", c.addr().String()), slog.String("listener", c.door.listener),
-		slog.String("client", c.id()), slog.String("user", c.user), slog.String("reason", name(r.Code)),
+		slog.String("client", shown(c.id())), slog.String("user", shown(c.user)), slog.String("reason", name(r.Code)),
 	}
 	if advice, ok := errors.AsType[*Advice](err); ok {
 		attrs = append(attrs, slog.String("why", advice.Why), slog.String("step", advice.Step), slog.String("do", advice.Do))
 	} else {
 		attrs = append(attrs, slog.String("why", r.Why))
 	}
-	c.door.server.o.Logger.Info("connection refused", attrs...)
+	who := c.id() + "@" + c.addr().String()
+	if i := strings.LastIndexByte(who, ':'); i > 0 {
+		who = who[:i] // the port changes
+	}
+	say, held := c.door.server.o.Broker.Hush.Say(time.Now().UnixMilli(), who, name(r.Code))
+	if held > 0 {
+		attrs = append(attrs, slog.Int("held_back", held))
+	}
+	if say {
+		c.door.server.o.Logger.Info("connection refused", attrs...)
+	}
 	c.sock.Finish(c.refusal(r), io.EOF)
+}
+
+// shown is what a stranger says of itself as it can stand in the log: its
+// beginning, and not a token (JWT), which some clients send as their user name
+// and which would let in whoever reads it there.
+func shown(s string) string {
+	const most = 200
+	switch {
+	case strings.HasPrefix(s, "eyJ") && strings.Count(s, ".") >= 2:
+		return "(a token)"
+	case len(s) > most:
+		return strings.ToValidUTF8(s[:most], "") + "…"
+	default:
+		return s
+	}
 }
 
 // refusal is the CONNACK that says why, where there is one to say it.

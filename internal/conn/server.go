@@ -54,6 +54,7 @@ type Limits struct {
 	Packet           int           // bytes
 	ConnectTimeout   time.Duration // for a CONNECT to arrive and be decided
 	KeepAliveMax     uint16        // seconds; 0: what the client asks for
+	ClientID         int           // bytes; 0: no bound
 	SessionExpiryMax uint32        // seconds; 0: no cap
 	Connections      int64         // 0: no bound
 }
@@ -82,7 +83,7 @@ type Options struct {
 type Server struct {
 	o      Options
 	limits atomic.Pointer[Limits]
-	seat   chan struct{} // one for each authentication under way
+	seat   chan struct{} // one for each authentication that works, and does not only wait
 	ctx    context.Context
 	stop   context.CancelFunc
 	done   sync.WaitGroup // authentications
@@ -122,8 +123,9 @@ func (s *Server) door(p *Peer) *door {
 
 // NewServer makes a server; Close ends what it started.
 func NewServer(o Options) *Server {
-	ctx, stop := context.WithCancel(context.Background())
-	s := &Server{o: o, seat: make(chan struct{}, 4*runtime.NumCPU()), ctx: ctx, stop: stop, start: time.Now().UnixMilli(), doors: map[doorway]*door{}}
+	seat := make(chan struct{}, 4*runtime.NumCPU())
+	ctx, stop := context.WithCancel(access.WithSeats(context.Background(), seat))
+	s := &Server{o: o, seat: seat, ctx: ctx, stop: stop, start: time.Now().UnixMilli(), doors: map[doorway]*door{}}
 	s.requests.New = func() any { return new(Request) }
 	s.SetLimits(o.Limits)
 	return s
