@@ -180,7 +180,7 @@ func TestOrderOfAnACLFile(t *testing.T) {
 		"acl:5 deny publish, receive on c, for user ann",
 		"acl:1 allow publish, receive on a, for clients without a user name",
 		"acl:4 allow publish on b, for user ann",
-		"acl:9 allow receive on d, for user /^/x/$/",
+		"acl:9 allow receive on d, for user /x/",
 		"acl:2 deny publish, receive on every topic, for user /[+#]/",
 		"acl:2 deny publish, receive on every topic, for client /[+#]/",
 		"acl:6 deny publish, receive on y",

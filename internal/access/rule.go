@@ -56,7 +56,7 @@ func (s Standing) String() string {
 	}
 }
 
-// Syntax is how the topics of a rule are read.
+// Syntax is how the topics and the names of a rule are read.
 type Syntax byte
 
 // The syntaxes.
@@ -64,9 +64,10 @@ const (
 	// Own topics hold ${username}, ${clientid}, ${attr.NAME}, %u and %c; and
 	// "eq " before a filter stands for that very filter.
 	Own Syntax = iota
-	// Exact topics are plain filters: lines "topic" of an acl_file.
+	// Exact topics are plain filters, and a name between slashes is a name: lines
+	// "topic" of an acl_file.
 	Exact
-	// Percent topics hold %u and %c: lines "pattern" of an acl_file.
+	// Percent is Exact with %u and %c in topics: lines "pattern" of an acl_file.
 	Percent
 )
 
@@ -178,10 +179,10 @@ func (r *Rule) compile() (*compiled, []Problem) {
 		add(r.Effect.field(), "names no action: write publish, subscribe, receive or all")
 	}
 	var err error
-	if c.user, err = expression(r.User); err != nil {
+	if c.user, err = r.expression(r.User); err != nil {
 		add("user", "%v", err)
 	}
-	if c.client, err = expression(r.Client); err != nil {
+	if c.client, err = r.expression(r.Client); err != nil {
 		add("client", "%v", err)
 	}
 	if r.Address != "" {
@@ -228,14 +229,9 @@ func (e Effect) field() string {
 	return "allow"
 }
 
-// isExpression says whether the name is a regular expression.
-func isExpression(name string) bool {
-	return len(name) > 1 && name[0] == '/' && name[len(name)-1] == '/'
-}
-
 // expression compiles the name if it is a regular expression.
-func expression(name string) (*regexp.Regexp, error) {
-	if !isExpression(name) {
+func (r *Rule) expression(name string) (*regexp.Regexp, error) {
+	if r.Syntax != Own || len(name) < 2 || name[0] != '/' || name[len(name)-1] != '/' {
 		return nil, nil
 	}
 	if len(name) > maxRegexp {

@@ -53,7 +53,8 @@ func TestMistakesOfRules(t *testing.T) {
 	for text, want := range map[string][]string{
 		`{}`:                              {"allow: is missing: a rule says allow or deny"},
 		`{"allow": "all"}`:                {`topic: is missing: "#" stands for every topic`},
-		`{"allow": [], "topic": "a"}`:     {"allow: is missing"},
+		`{"allow": [], "topic": "a"}`:     {"allow: names no action: write publish"},
+		`{"deny": "all", "topic": []}`:    {"topic: is an empty list: leave it out to deny every topic"},
 		`{"deny": "read"}`:                {`deny: "read" is no action: write publish`},
 		`{"deny": ["publish", ""]}`:       {`deny: "" is no action`},
 		`{"allow": "all", "deny": "all"}`: {"deny: a rule either allows or denies"},

@@ -30,6 +30,9 @@ func Load(path string) (*Config, error) {
 		return nil, err
 	}
 	c.rebase(filepath.Dir(path))
+	if len(c.Access.Rules) > 0 {
+		c.Access.File = path
+	}
 	return c, nil
 }
 
@@ -70,6 +73,7 @@ func (c *Config) rebase(dir string) {
 		}
 	}
 	join(&c.Data)
+	join(&c.Access.ACLFile)
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
 		join(&l.Cert)
@@ -106,6 +110,9 @@ func Parse(text []byte) (*Config, error) {
 		r.add("listeners", "the list is empty: leave the key out for the defaults")
 	}
 	r.zeroMeansNone(&c)
+	for i := range c.Access.Rules {
+		c.Access.Rules[i].Line = r.lines[fmt.Sprintf("access.rules[%d]", i)]
+	}
 	for _, m := range c.mistakes() {
 		r.addOnce(m.Key, m.Text)
 	}
