@@ -279,6 +279,34 @@ func TestDecisionsAreThoseOfMosquitto(t *testing.T) {
 	}
 }
 
+// Where Fantail differs, it lets clients do less: docs/access.md tells of it.
+func TestWhereFantailDiffersFromMosquitto(t *testing.T) {
+	b := newTable(t, "differences", []string{"$foo", "a/b", "ann"})
+	for _, c := range []struct {
+		who     guest
+		publish string
+	}{
+		{guest{"porch/lamp", "ann"}, "porch/lamp/x"},    // %c/#
+		{guest{"c1", "$foo"}, "$foo/x"},                 // %u/#
+		{guest{"c2", "a/b"}, "users/a/b/x"},             // users/%u/#
+		{guest{"$foo", "ann"}, "$foo/by/its/client/id"}, // %c/#
+	} {
+		mosquitto := publishes(t, c.who.dial(t, b.url, nil), c.publish, "x")
+		if fantail := b.policy.Access(c.who.info(), access.Ask{Action: access.Publish, Topic: c.publish}) == nil; !mosquitto || fantail {
+			t.Errorf("%v publishes to %s: mosquitto %v, Fantail %v", c.who, c.publish, mosquitto, fantail)
+		}
+	}
+	ann := guest{"c3", "ann"}
+	for filter, want := range map[string][2]bool{"nothing/#": {}, "#": {true, false}, "c3/+": {true, true}} {
+		if _, err := ann.dial(t, b.url, nil).Subscribe(t.Context(), &packet.Subscribe{Filters: []packet.Subscription{{Filter: filter}}}); err != nil {
+			t.Errorf("mosquitto: %s: %v", filter, err)
+		}
+		if allowed, whole, _ := b.policy.Subscribing(ann.info(), filter, 0); allowed != want[0] || whole != want[1] {
+			t.Errorf("%s: allowed %v, whole %v, want %v", filter, allowed, whole, want)
+		}
+	}
+}
+
 // published says whether the watcher was sent a guest's message.
 func (b *table) published(t *testing.T, name, payload string) (took bool) {
 	t.Helper()

@@ -16,7 +16,8 @@ import (
 const everything = Publish | Subscribe | Receive
 
 func allow(a Action, topics ...string) Rule { return Rule{Effect: Allow, Actions: a, Topics: topics} }
-func deny(a Action, topics ...string) Rule  { return Rule{Effect: Deny, Actions: a, Topics: topics} }
+
+func deny(a Action, topics ...string) Rule { return Rule{Effect: Deny, Actions: a, Topics: topics} }
 
 func from(address string) *Info {
 	return &Info{ClientID: "c", Addr: &net.TCPAddr{IP: net.ParseIP(address), Port: 1}}

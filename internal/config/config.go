@@ -25,6 +25,7 @@ type Config struct {
 	// needs Data and is the default with it, or DurabilityMemory.
 	Durability string `yaml:"durability"`
 	Auth       Auth   `yaml:"auth"`
+	Access     Access `yaml:"access"`
 	Limits     Limits `yaml:"limits"`
 	// Shared chooses the member of a shared subscription that gets a message.
 	Shared string `yaml:"shared"`

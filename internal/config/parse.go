@@ -34,6 +34,9 @@ func LoadOver(base Config, path string) (*Config, error) {
 		return nil, err
 	}
 	c.rebase(filepath.Dir(path))
+	if len(c.Access.Rules) > 0 {
+		c.Access.File = path
+	}
 	return c, nil
 }
 
@@ -74,6 +77,7 @@ func (c *Config) rebase(dir string) {
 		}
 	}
 	join(&c.Data)
+	join(&c.Access.ACLFile)
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
 		join(&l.Cert)
@@ -112,6 +116,9 @@ func parse(c Config, text []byte, dir string) (*Config, error) {
 		r.add("listeners", "the list is empty: leave the key out for the defaults")
 	}
 	r.zeroMeansNone(&c)
+	for i := range c.Access.Rules {
+		c.Access.Rules[i].Line = r.lines[fmt.Sprintf("access.rules[%d]", i)]
+	}
 	for _, m := range c.mistakes() {
 		r.addOnce(m.Key, m.Text)
 	}

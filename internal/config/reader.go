@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"github.com/fantail-mqtt/fantail/internal/access"
 )
 
 // reader carries the values of a syntax tree into a Config. The decoder of
@@ -19,7 +21,7 @@ import (
 type reader struct {
 	dir        string          // where the file lies
 	lines      map[string]int  // of each key that was written
-	broken     map[string]bool // listeners that could not be read
+	broken     map[string]bool // items that could not be read
 	mistakes   []Mistake
 	expansions []expansion
 }
@@ -55,6 +57,7 @@ func (r *reader) mapping(node ast.Node, path string, into any) {
 	pairs, ok := node.(ast.MapNode)
 	if !ok {
 		r.addAt(node, path, "here go keys and values, such as %s", strings.Join(keysOf(into), ", "))
+		r.broken[path] = true
 		return
 	}
 	fields := fieldsOf(into)
@@ -97,6 +100,7 @@ func (r *reader) unknownKey(path, key string, here []string) string {
 	}{
 		{"", " at the top level", keysOf(Config{})},
 		{"auth", "", keysOf(Auth{})},
+		{"access", "", keysOf(Access{})},
 		{"limits", "", keysOf(Limits{})},
 		{"log", "", keysOf(Log{})},
 		{"loop", "", keysOf(Loop{})},
@@ -111,7 +115,7 @@ func (r *reader) unknownKey(path, key string, here []string) string {
 func (r *reader) value(node ast.Node, path string, into any) {
 	switch node.(type) {
 	case nil, *ast.NullNode: // a key with nothing after it is left out
-		if p := reflect.ValueOf(into).Elem(); p.Kind() == reflect.Pointer { // but for one that names a thing
+		if p := reflect.ValueOf(into).Elem(); p.Kind() == reflect.Pointer && p.Type().Elem().Kind() == reflect.Struct { // but for one that names a thing
 			p.Set(reflect.New(p.Type().Elem()))
 		}
 		return
@@ -126,6 +130,8 @@ func (r *reader) value(node ast.Node, path string, into any) {
 			*into = append(*into, Listener{})
 			r.listener(node, path, &(*into)[len(*into)-1])
 		})
+	case *access.Words:
+		r.words(node, path, into)
 	case *map[string]string:
 		r.texts(node, path, into)
 	default:
@@ -199,6 +205,21 @@ func (r *reader) texts(node ast.Node, path string, into *map[string]string) {
 		r.value(entries.Value(), full, &text)
 		(*into)[name] = text
 	}
+}
+
+// words reads a list of texts that may be written as its only item.
+func (r *reader) words(node ast.Node, path string, into *access.Words) {
+	*into = access.Words{}
+	item := func(node ast.Node, path string) {
+		var text string
+		r.scalar(node, path, &text)
+		*into = append(*into, text)
+	}
+	if _, isList := node.(*ast.SequenceNode); isList {
+		r.sequence(node, path, item)
+		return
+	}
+	item(node, path)
 }
 
 func (r *reader) sequence(node ast.Node, path string, item func(ast.Node, string)) {

@@ -29,6 +29,7 @@ func (c Config) mistakes() []Mistake {
 	k.oneOf("auth.client_ids", c.Auth.ClientIDs, ClientIDsOwn, ClientIDsShared)
 	k.users(c.Auth.Users)
 	k.chain(c.Auth.Chain)
+	k.access(&c.Access)
 	k.limits("limits.", &c.Limits)
 	k.sets(&c.Limits)
 	k.oneOf("shared", c.Shared, SharedRoundRobin, SharedRandom, SharedSticky, SharedHashClientID, SharedHashTopic)
