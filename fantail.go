@@ -154,7 +154,7 @@ func (b *Broker) assemble() error {
 	b.wheel = wheel.New()
 	b.broker = broker.New(broker.Options{
 		Node: c.Node, Limits: brokerLimits(&c.Limits), Strategy: strategy,
-		Log: log, Logger: forwardLog(b), Wheel: b.wheel, SysInterval: max(c.SysInterval, 0),
+		Log: log, Logger: forwardLog(b), Wheel: b.wheel, AnyOwner: c.Auth.ClientIDs == config.ClientIDsShared, SysInterval: max(c.SysInterval, 0),
 	})
 	if b.store == nil {
 		return nil
@@ -192,6 +192,10 @@ func (b *Broker) UseAuthenticator(a Authenticator) { b.authenticator = a }
 
 // UseAuthorizer sets who decides what clients may do.
 func (b *Broker) UseAuthorizer(a Authorizer) { b.broker.UseAccess(a) }
+
+// Reassess ends the subscriptions that the Authorizer does not allow any more.
+// It is for after its rules have changed.
+func (b *Broker) Reassess() { b.broker.Reassess() }
 
 // UseVersion sets the version that the broker shows of itself.
 func (b *Broker) UseVersion(v string) {

@@ -109,6 +109,9 @@ type Options struct {
 	Log      Log
 	Logger   *slog.Logger
 	Wheel    *wheel.Wheel
+	// AnyOwner lets a client id be taken over by whoever is let in. Else a session
+	// is its owner's.
+	AnyOwner bool
 	// SysInterval is the time between two refreshes of $SYS; 0: never.
 	SysInterval time.Duration
 }

@@ -54,6 +54,7 @@ type busy struct {
 	waiting *waiting // for session expiry or a will delay
 	rivals  *rivals  // takeovers of the client id; what is in it is guarded by the shard's lock
 	inside  *insider
+	who     *Info // of the last connection, while there is none and somebody may ask
 }
 
 // more is the client's busy part, made if there is none. The caller holds c.mu.
@@ -67,7 +68,7 @@ func (c *Client) more() *busy {
 // trim gives the busy part back if there is nothing in it. The caller holds
 // c.mu.
 func (c *Client) trim() {
-	if m := c.busy; m != nil && len(m.walks) == 0 && m.counted == 0 && m.memory == 0 && m.pending == 0 && m.held == 0 && m.waiting == nil && m.rivals == nil && m.inside == nil {
+	if m := c.busy; m != nil && len(m.walks) == 0 && m.counted == 0 && m.memory == 0 && m.pending == 0 && m.held == 0 && m.waiting == nil && m.who == nil && m.rivals == nil && m.inside == nil {
 		c.busy = nil
 	}
 }

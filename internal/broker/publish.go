@@ -189,6 +189,7 @@ func (b *Broker) route(t *Tick, from *Client, d *message.Draft) packet.Code {
 // fanOut delivers to all targets of a plan. It returns how many got the
 // message, and how many had no room for it.
 func (t *Tick) fanOut(pl *plan, from *Client, d *message.Draft) (reached, full int) {
+	t.stats.Dropped[DropMayNotReceive] += uint64(pl.barred)
 	t.work.Message(d, len(pl.targets)+len(pl.groups) > 1)
 	for i := range pl.targets {
 		to := &pl.targets[i]

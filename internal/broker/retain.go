@@ -183,9 +183,16 @@ func (b *Broker) step(t *Tick, c *Client, w *walk) (done bool) {
 	if w.id > 0 {
 		r.IDs = []uint32{w.id}
 	}
+	c.mu.Lock()
+	who := c.who()
+	c.mu.Unlock()
 	for i, m := range t.found {
 		t.found[i] = nil
 		if m.Expired(t.now) {
+			continue
+		}
+		if !b.mayReceive(who, m.Topic) {
+			t.stats.Dropped[DropMayNotReceive]++
 			continue
 		}
 		d := message.From(m)

@@ -18,6 +18,7 @@ const (
 	DropTooLarge                    // for the client's Maximum Packet Size
 	DropExpired                     // its expiry interval passed in a queue
 	DropNotAuthorized               // the publisher may not
+	DropMayNotReceive               // a subscriber may not
 	DropRetainedFull                // no room for one more retained message
 	DropRetainedExpired             // a retained message's expiry interval passed
 	DropInside                      // a subscriber inside the process does not keep up
@@ -37,7 +38,7 @@ func Drops() []Drop {
 
 func (d Drop) String() string {
 	return [...]string{
-		"offline", "slow_client", "queue_full", "queue_full_qos0", "packet_too_large", "expired", "not_authorized", "retained_full",
+		"offline", "slow_client", "queue_full", "queue_full_qos0", "packet_too_large", "expired", "not_authorized", "may_not_receive", "retained_full",
 		"retained_expired", "slow_subscriber_inside", "store_failing", "unreadable",
 	}[d]
 }

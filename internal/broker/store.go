@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/fantail-mqtt/fantail/internal/access"
 	"github.com/fantail-mqtt/fantail/internal/record"
 	"github.com/fantail-mqtt/fantail/internal/session"
 	"github.com/fantail-mqtt/fantail/message"
@@ -209,6 +210,9 @@ func (b *Broker) restore(r *record.Recovered) absentee {
 		b.watchSys(f, 1)
 		b.enroute(f, c, &sub)
 	}
+	if owner := r.UserName; owner != "" {
+		c.more().who = &Info{ClientID: c.ID, UserName: owner, Grant: &access.Grant{UserName: owner}, Restored: true}
+	}
 	a := absentee{c: c, closedAt: r.ClosedAt, doubt: r.Doubt}
 	if r.Will != nil {
 		c.will = &will{message: r.Will.Message, delay: r.Will.Delay}
@@ -234,7 +238,7 @@ func (b *Broker) missed(t *Tick, a *absentee) {
 	s := b.shard(c.ID)
 	s.mu.Lock()
 	c.mu.Lock()
-	var left leaving
+	left := leaving{who: c.who()}
 	switch {
 	case !c.session.Outlives():
 		b.endRecorded(t, c, &left, true)

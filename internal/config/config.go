@@ -48,6 +48,9 @@ type Auth struct {
 	Anonymous string `yaml:"anonymous"`
 	// Users are checked for user name and password and for SCRAM-SHA-256.
 	Users []User `yaml:"users"`
+	// ClientIDs says who may connect with the client id of a session that a user
+	// began who has proved to be one.
+	ClientIDs string `yaml:"client_ids"`
 	// Chain is asked in its order. Empty: Users alone.
 	Chain []Step `yaml:"chain"`
 }
@@ -163,6 +166,12 @@ const (
 	AnonymousLoopback = "loopback"
 	AnonymousAlways   = "always"
 	AnonymousNever    = "never"
+)
+
+// Who may have the client id of a user's session.
+const (
+	ClientIDsOwn    = "own"    // that user
+	ClientIDsShared = "shared" // whoever is let in
 )
 
 // How a shared subscription chooses a member.

@@ -14,6 +14,7 @@ func Defaults() Config {
 			{Scheme: SchemeTCP, Address: "0.0.0.0:1883"},
 			{Scheme: SchemeHTTP, Address: "127.0.0.1:18083"},
 		},
+		Auth:        Auth{ClientIDs: ClientIDsOwn},
 		Limits:      defaultLimits(),
 		Shared:      SharedRoundRobin,
 		Log:         Log{Level: LevelInfo, Format: FormatText},
@@ -62,6 +63,7 @@ func (c Config) WithDefaults() Config {
 	}
 	c.Listeners = listenersWithDefaults(c.Listeners)
 	c.Durability = cmp.Or(c.Durability, c.durability())
+	c.Auth.ClientIDs = cmp.Or(c.Auth.ClientIDs, d.Auth.ClientIDs)
 	c.Limits = c.Limits.withDefaults()
 	c.Shared = cmp.Or(c.Shared, d.Shared)
 	c.Log.Level = cmp.Or(c.Log.Level, d.Log.Level)

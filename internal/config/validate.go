@@ -26,6 +26,7 @@ func (c Config) mistakes() []Mistake {
 	if c.Auth.Anonymous != "" { // which hangs from the rest
 		k.oneOf("auth.anonymous", c.Auth.Anonymous, AnonymousLoopback, AnonymousAlways, AnonymousNever)
 	}
+	k.oneOf("auth.client_ids", c.Auth.ClientIDs, ClientIDsOwn, ClientIDsShared)
 	k.users(c.Auth.Users)
 	k.chain(c.Auth.Chain)
 	k.limits(c.Limits)

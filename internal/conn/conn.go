@@ -78,11 +78,31 @@ func (a *arrival) Due(int64) (next int64) {
 	return 0
 }
 
+// lease ends a connection when the grant of its client expires.
+type lease struct {
+	conn  *Conn
+	timer wheel.Entry
+}
+
+// Timer implements wheel.Owner.
+func (e *lease) Timer() *wheel.Entry { return &e.timer }
+
+// Due implements wheel.Owner.
+func (e *lease) Due(int64) (next int64) {
+	e.conn.sock.Post(func(l loop.Local) {
+		if c := e.conn; c.state == up {
+			c.fail(tick(l), packet.Refuse(packet.MaximumConnectTime, "what the client showed to be let in has expired"))
+		}
+	})
+	return 0
+}
+
 // extra is what few connections have.
 type extra struct {
 	addr  net.Addr      // of the client, if it is not the sock's
 	auth  *proof        // owned by the loop
 	grant *access.Grant // nil: nobody knows the client
+	lease *lease        // owned by the loop; nil: the client may stay
 
 	// until the client is connected
 	origin      string            // of a browser's WebSocket
@@ -377,6 +397,9 @@ func (c *Conn) goodbye(out []byte, r *packet.Refusal) []byte {
 // written.
 func (c *Conn) end(t *broker.Tick, reason string, e broker.Ending, why string) []byte {
 	c.state = over
+	if c.extra != nil && c.extra.lease != nil {
+		c.door.server.o.Wheel.Stop(c.extra.lease)
+	}
 	c.door.server.o.Broker.Stats().Closed.Add(reason)
 	attrs := []any{
 		slog.String("client", c.id()), slog.String("addr", c.addr().String()), slog.String("reason", reason),

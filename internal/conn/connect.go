@@ -159,6 +159,19 @@ func (a *Advice) Error() string { return a.Refusal.Error() + " (" + a.Do + ")" }
 // Unwrap is the refusal.
 func (a *Advice) Unwrap() error { return a.Refusal }
 
+// claimed is the refusal of a client id that is another user's.
+func claimed(err error) error {
+	c, ok := errors.AsType[*broker.Claimed](err)
+	if !ok {
+		return err
+	}
+	r, _ := errors.AsType[*packet.Refusal](err)
+	return &Advice{
+		Refusal: r, Step: "auth.client_ids", Why: c.Error(),
+		Do: "give this device a client id of its own, or let users share client ids with auth.client_ids: shared",
+	}
+}
+
 // accept connects the client with what was found out about it; final is the
 // last answer of an enhanced authentication.
 func (c *Conn) accept(t *broker.Tick, p *packet.Connect, grant *access.Grant, final []byte) error {
@@ -203,12 +216,20 @@ func (c *Conn) accept(t *broker.Tick, p *packet.Connect, grant *access.Grant, fi
 	}
 	r.Info = c.describe()
 	c.hear(t.Now())
+	before := c.state
 	c.state = up
-	s.o.Broker.Connect(t, c, r)
+	if _, err := s.o.Broker.Connect(t, c, r); err != nil {
+		c.state = before
+		return claimed(err)
+	}
 	s.o.Wheel.Stop(c.arrival)
 	c.arrival = nil
 	if c.keepAlive > 0 {
 		s.o.Broker.Watch(c.client, t.Now()+c.patience())
+	}
+	if grant != nil && grant.Expires > 0 {
+		c.extra.lease = &lease{conn: c}
+		s.o.Wheel.Set(c.extra.lease, grant.Expires)
 	}
 	if s.o.Logger.Enabled(s.ctx, slog.LevelInfo) {
 		s.o.Logger.Info("client connected", slog.String("client", c.id()), slog.String("addr", c.addr().String()),
