@@ -104,6 +104,7 @@ type Broker struct {
 	closed  sync.Once
 
 	mu        sync.Mutex // guards the rest
+	gate      *gate      // nil before Run
 	group     loop.Group
 	listeners []*listen.Listener
 	web       []*api.Server
@@ -316,7 +317,7 @@ func outside(m *message.Message) Message {
 }
 
 // Reload takes over from c what can change while the broker runs, its limits,
-// and reads the certificates anew. Connections stay, with what they were
+// and reads the certificates and password files anew. Connections stay, with what they were
 // promised: the receive maximum and the topic alias maximum are for the next
 // Run, a packet limit is for connections to come. What is wrong is returned and
 // leaves everything as it was.
@@ -327,6 +328,13 @@ func (b *Broker) Reload(c Config) error {
 	c = c.WithDefaults()
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	commit := func() {}
+	if b.gate != nil {
+		var err error
+		if commit, err = b.gate.reload(); err != nil {
+			return err
+		}
+	}
 	var errs []error
 	for _, l := range b.listeners {
 		errs = append(errs, l.Reload())
@@ -334,6 +342,7 @@ func (b *Broker) Reload(c Config) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	commit()
 	c.Limits.ReceiveMaximum = b.config.Limits.ReceiveMaximum
 	c.Limits.TopicAliasMaximum = b.config.Limits.TopicAliasMaximum
 	b.config.Limits = c.Limits

@@ -2,9 +2,12 @@ package fantail
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/fantail-mqtt/fantail/internal/auth"
+	"github.com/fantail-mqtt/fantail/internal/auth/file"
+	"github.com/fantail-mqtt/fantail/internal/auth/hash"
 	"github.com/fantail-mqtt/fantail/internal/config"
 	"github.com/fantail-mqtt/fantail/internal/conn"
 	"github.com/fantail-mqtt/fantail/packet"
@@ -12,14 +15,16 @@ import (
 
 // gate decides who may connect by the configuration.
 type gate struct {
-	chain *auth.Chain
-	users *auth.Users
+	chain  *auth.Chain
+	users  *auth.Users
+	hashes *hash.Pool // of every step that checks passwords
+	files  []*file.File
 }
 
 // newGate makes the chain of the steps in the configuration.
 func (b *Broker) newGate() (*gate, error) {
 	a := &b.config.Auth
-	g := &gate{}
+	g := &gate{hashes: hash.NewPool(0, 0)}
 	users := make([]auth.User, 0, len(a.Users))
 	for _, u := range a.Users {
 		users = append(users, auth.User{Name: u.Name, Password: u.Password})
@@ -45,9 +50,35 @@ func (b *Broker) step(g *gate, s *config.Step) (auth.Step, error) {
 	switch {
 	case s.Users != nil:
 		return g.users, nil
+	case s.PasswordFile != nil:
+		f, err := file.New(file.Options{Path: s.PasswordFile.Path, Pool: g.hashes})
+		if err != nil {
+			return nil, err
+		}
+		g.files = append(g.files, f)
+		return f, nil
 	default:
 		return nil, fmt.Errorf("the step names nothing that checks clients")
 	}
+}
+
+// reload reads anew what the steps have read from files. Nothing of it is in
+// force before commit.
+func (g *gate) reload() (commit func(), err error) {
+	var commits []func()
+	var errs []error
+	for _, f := range g.files {
+		c, err := f.Prepare()
+		commits, errs = append(commits, c), append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return func() {
+		for _, c := range commits {
+			c()
+		}
+	}, nil
 }
 
 // quick decides what needs no waiting.

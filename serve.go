@@ -27,6 +27,7 @@ func (b *Broker) start() error {
 	if err != nil {
 		return err
 	}
+	b.gate = gate
 	o := conn.Options{
 		Broker: b.broker, Wheel: b.wheel, Logger: b.logger, Authenticator: gate, Quick: gate.quick,
 		Limits: connLimits(&b.config.Limits), ReceiveMaximum: uint16(b.config.Limits.ReceiveMaximum),

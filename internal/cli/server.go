@@ -182,5 +182,5 @@ func (s *serverFlags) reload(b *running, log *slog.Logger) {
 		log.Error("configuration not reloaded", slog.Any("err", err))
 		return
 	}
-	log.Info("limits and certificates reloaded")
+	log.Info("configuration reloaded")
 }

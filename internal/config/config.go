@@ -59,6 +59,8 @@ type Auth struct {
 type Step struct {
 	// Users are those of Auth.
 	Users *StepUsers `yaml:"users"`
+	// PasswordFile checks names and passwords against a file.
+	PasswordFile *StepPasswordFile `yaml:"password_file"`
 }
 
 // StepUsers has no settings.

@@ -76,6 +76,11 @@ func (c *Config) rebase(dir string) {
 		join(&l.Key)
 		join(&l.ClientCA)
 	}
+	for i := range c.Auth.Chain {
+		if s := c.Auth.Chain[i].PasswordFile; s != nil {
+			join(&s.Path)
+		}
+	}
 }
 
 // Parse reads the text of a file. What it leaves out has its default. Its

@@ -127,9 +127,13 @@ func (k *check) users(users []User) {
 
 func (k *check) chain(steps []Step) {
 	for i := range steps {
+		key := fmt.Sprintf("auth.chain[%d]", i)
 		if set := written(&steps[i]); len(set) != 1 {
-			k.add(fmt.Sprintf("auth.chain[%d]", i), "names %d steps: write one of %s, each as an item of its own",
+			k.add(key, "names %d steps: write one of %s, each as an item of its own",
 				len(set), strings.Join(keysOf(Step{}), ", "))
+		}
+		if s := steps[i].PasswordFile; s != nil {
+			k.passwordFile(key, s)
 		}
 	}
 }
