@@ -19,6 +19,8 @@ type gate struct {
 	users  *auth.Users
 	hashes *hash.Pool // of every step that checks passwords
 	files  []*file.File
+	scram  *auth.SCRAM
+	managed
 }
 
 // newGate makes the chain of the steps in the configuration.
@@ -29,10 +31,12 @@ func (b *Broker) newGate() (*gate, error) {
 	for _, u := range a.Users {
 		users = append(users, auth.User{Name: u.Name, Password: u.Password})
 	}
+	secret := b.secret()
 	var err error
-	if g.users, err = auth.NewUsers(users); err != nil {
+	if g.users, err = auth.NewUsers(users, secret); err != nil {
 		return nil, fmt.Errorf("auth.users: %w", err)
 	}
+	g.managed = b.newManaged(g.hashes, secret)
 	var steps []auth.Step
 	for i := range a.Steps() {
 		s, err := b.step(g, &a.Steps()[i])
@@ -41,7 +45,8 @@ func (b *Broker) newGate() (*gate, error) {
 		}
 		steps = append(steps, s)
 	}
-	g.chain = auth.NewChain(steps, a.Anonymous, func() bool { return len(a.Users)+len(a.Chain) > 0 })
+	g.chain = auth.NewChain(steps, a.Anonymous, func() bool { return len(a.Users)+len(a.Chain)+g.count() > 0 })
+	g.scram = auth.NewSCRAM(secret, sources(steps)...)
 	return g, nil
 }
 
@@ -50,6 +55,10 @@ func (b *Broker) step(g *gate, s *config.Step) (auth.Step, error) {
 	switch {
 	case s.Users != nil:
 		return g.users, nil
+	case s.Accounts != nil:
+		return g.accounts, nil
+	case s.Devices != nil:
+		return g.devices, nil
 	case s.PasswordFile != nil:
 		f, err := file.New(file.Options{Path: s.PasswordFile.Path, Pool: g.hashes})
 		if err != nil {

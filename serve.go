@@ -34,9 +34,7 @@ func (b *Broker) start() error {
 		TopicAliasMaximum: uint16(max(b.config.Limits.TopicAliasMaximum, 0)), PendingBytes: int(b.config.Limits.PendingBytes),
 		ServerReference: b.config.ServerReference, ResponseInfo: b.config.ResponseInformation,
 	}
-	if len(b.config.Auth.Users) > 0 {
-		o.Exchange = func(method string) (conn.Exchange, error) { return gate.users.Begin(method) }
-	}
+	o.Exchange = gate.begin
 	if b.authenticator != nil {
 		o.Authenticator, o.Quick, o.Exchange = b.authenticator, nil, nil
 	}
@@ -60,7 +58,9 @@ func (b *Broker) openControl() (err error) {
 	if b.config.Data == "" {
 		return nil
 	}
-	o := api.ControlOptions{Data: b.config.Data, Version: b.version, Logger: b.logger}
+	o := api.ControlOptions{
+		Data: b.config.Data, Version: b.version, Logger: b.logger, Users: b.gate.accounts, Devices: b.gate.devices,
+	}
 	if b.store != nil {
 		o.Store = stored{b}
 	}

@@ -36,6 +36,8 @@ type ControlOptions struct {
 	Store   Store // nil: the broker has none
 	Version string
 	Logger  *slog.Logger
+	// Users and Devices are managed at run time; nil: there is no such collection.
+	Users, Devices Collection
 }
 
 // Control is the control socket: the API for who may open it, the broker's own
@@ -63,6 +65,12 @@ func OpenControl(o ControlOptions) (*Control, error) {
 	}
 	mux := http.NewServeMux()
 	(&storeAPI{store: o.Store, data: o.Data, version: o.Version, logger: o.Logger, stall: stallTime}).routes(mux)
+	if o.Users != nil {
+		collection{o.Users}.routes(mux, UsersPath, ExportUsersPath)
+	}
+	if o.Devices != nil {
+		collection{o.Devices}.routes(mux, DevicesPath, ExportDevicesPath)
+	}
 	c.http.Handler = c.counted(mux)
 	c.http.ReadHeaderTimeout = 10 * time.Second
 	c.http.ErrorLog = slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug)

@@ -76,6 +76,9 @@ func (u *Users) add(user User) error {
 	return nil
 }
 
+// Count is how many there are.
+func (u *Users) Count() int { return len(u.byName) }
+
 // Name implements Step.
 func (u *Users) Name() string { return "auth.users" }
 

@@ -51,7 +51,8 @@ type Auth struct {
 	// ClientIDs says who may connect with the client id of a session that a user
 	// began who has proved to be one.
 	ClientIDs string `yaml:"client_ids"`
-	// Chain is asked in its order. Empty: Users alone.
+	// Chain is asked in its order. Empty: Users, and the accounts and devices that
+	// are managed at run time.
 	Chain []Step `yaml:"chain"`
 }
 
@@ -61,6 +62,8 @@ type Step struct {
 	Users *StepUsers `yaml:"users"`
 	// PasswordFile checks names and passwords against a file.
 	PasswordFile *StepPasswordFile `yaml:"password_file"`
+	Accounts     *StepAccounts     `yaml:"accounts"`
+	Devices      *StepDevices      `yaml:"devices"`
 }
 
 // StepUsers has no settings.
@@ -69,7 +72,7 @@ type StepUsers struct{}
 // Steps is the chain with its default filled in.
 func (a *Auth) Steps() []Step {
 	if len(a.Chain) == 0 {
-		return []Step{{Users: &StepUsers{}}}
+		return []Step{{Users: &StepUsers{}}, {Accounts: &StepAccounts{}}, {Devices: &StepDevices{}}}
 	}
 	return a.Chain
 }

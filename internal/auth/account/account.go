@@ -84,7 +84,6 @@ type Options struct {
 type Accounts struct {
 	o     Options
 	table *managed.Table[Account]
-	stop  func()
 
 	mu     sync.RWMutex      // guards the rest
 	spelt  map[string]string // names by the form in which SCRAM sends them, if it is another
@@ -99,23 +98,14 @@ type kind struct {
 	weight  uint64
 }
 
-// New makes the step. Close ends it.
-func New(o Options) (*Accounts, error) {
-	if o.Pool == nil {
-		return nil, errors.New("accounts need a pool that checks their passwords")
-	}
+// New makes the step.
+func New(o Options) *Accounts {
 	a := &Accounts{o: o, spelt: map[string]string{}}
 	a.table = managed.New(managed.Options[Account]{
 		Settings: o.Settings, Space: Space, Noun: "user", Check: a.check, Changed: a.kick,
 	})
-	a.stop = o.Settings.OnSetting(Space, a.learn)
-	return a, nil
-}
-
-// Close ends what New began.
-func (a *Accounts) Close() error {
-	a.stop()
-	return nil
+	o.Settings.OnSetting(Space, a.learn)
+	return a
 }
 
 // Count is how many accounts there are.
