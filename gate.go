@@ -10,6 +10,7 @@ import (
 	"github.com/fantail-mqtt/fantail/internal/auth/hash"
 	"github.com/fantail-mqtt/fantail/internal/config"
 	"github.com/fantail-mqtt/fantail/internal/conn"
+	"github.com/fantail-mqtt/fantail/internal/metrics"
 	"github.com/fantail-mqtt/fantail/packet"
 )
 
@@ -21,6 +22,32 @@ type gate struct {
 	files  []*file.File
 	scram  *auth.SCRAM
 	managed
+	setUp func() bool // whether clients can show who they are
+	lasts []lasting
+}
+
+// lasting is a step that holds something until Close.
+type lasting interface {
+	auth.Step
+	Close()
+}
+
+// start lets those steps begin that work by themselves.
+func (g *gate) start() {
+	for _, l := range g.lasts {
+		if s, ok := l.(interface{ Start() }); ok {
+			s.Start()
+		}
+	}
+}
+
+func (g *gate) close() {
+	if g == nil {
+		return
+	}
+	for _, l := range g.lasts {
+		l.Close()
+	}
 }
 
 // newGate makes the chain of the steps in the configuration.
@@ -41,11 +68,13 @@ func (b *Broker) newGate() (*gate, error) {
 	for i := range a.Steps() {
 		s, err := b.step(g, &a.Steps()[i])
 		if err != nil {
+			g.close()
 			return nil, fmt.Errorf("auth.chain[%d]: %w", i, err)
 		}
 		steps = append(steps, s)
 	}
-	g.chain = auth.NewChain(steps, a.Anonymous, func() bool { return len(a.Users)+len(a.Chain)+g.count() > 0 })
+	g.setUp = func() bool { return len(a.Users)+len(a.Chain)+g.count() > 0 }
+	g.chain = auth.NewChain(steps, a.Anonymous, g.setUp)
 	g.scram = auth.NewSCRAM(secret, sources(steps)...)
 	return g, nil
 }
@@ -66,9 +95,29 @@ func (b *Broker) step(g *gate, s *config.Step) (auth.Step, error) {
 		}
 		g.files = append(g.files, f)
 		return f, nil
+	case s.JWT != nil:
+		return keep(g, "jwt", s.JWT, b.stepJWT)
+	case s.HTTP != nil:
+		return keep(g, "http", s.HTTP, b.stepHTTP)
+	case s.SQL != nil:
+		return keep(g, "sql", s.SQL, b.stepSQL(g))
+	case s.LDAP != nil:
+		return b.stepLDAP(s.LDAP)
+	case s.Certificate != nil:
+		return stepCertificate(s.Certificate)
 	default:
 		return nil, fmt.Errorf("the step names nothing that checks clients")
 	}
+}
+
+// keep makes a step that lasts as long as the gate does.
+func keep[S any, T lasting](g *gate, name string, s S, step func(S) (T, error)) (auth.Step, error) {
+	t, err := step(s)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	g.lasts = append(g.lasts, t)
+	return t, nil
 }
 
 // reload reads anew what the steps have read from files. Nothing of it is in
@@ -103,6 +152,15 @@ func (g *gate) quick(r *ConnectRequest) (decided bool, grant *Grant, err error) 
 // Authenticate implements Authenticator.
 func (g *gate) Authenticate(ctx context.Context, r *ConnectRequest) (*Grant, error) {
 	return verdict(g.chain.Authenticate(ctx, r))
+}
+
+// figures are those of the steps.
+func (g *gate) figures() []metrics.Step {
+	var list []metrics.Step
+	for _, f := range g.chain.Figures() {
+		list = append(list, metrics.Step{Name: f.Step, Ignored: f.Ignored, Allowed: f.Allowed, Denied: f.Denied, Failed: f.Failed})
+	}
+	return list
 }
 
 // verdict is what the trials come to: the last one decides.

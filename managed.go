@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/fantail-mqtt/fantail/internal/access"
 	"github.com/fantail-mqtt/fantail/internal/auth"
 	"github.com/fantail-mqtt/fantail/internal/auth/account"
 	"github.com/fantail-mqtt/fantail/internal/auth/device"
@@ -35,6 +36,20 @@ func (b *Broker) newManaged(pool *hash.Pool, secret auth.Secret) (m managed) {
 }
 
 func (m *managed) count() int { return m.accounts.Count() + m.devices.Count() }
+
+// watchSetUp lets the access rules know once there is a first account, or device.
+func (b *Broker) watchSetUp() {
+	known := false
+	look := func(string, []byte, bool) {
+		if now := b.gate.setUp(); now != known {
+			known = now
+			b.policy.Update(func(s *access.Sources) { s.SetUp = now })
+		}
+	}
+	look("", nil, false)
+	b.broker.OnSetting(account.Space, look) // until the broker ends
+	b.broker.OnSetting(device.Space, look)
+}
 
 // sources are the steps that know accounts for SCRAM.
 func sources(steps []auth.Step) (list []auth.Source) {

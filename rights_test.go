@@ -246,3 +246,27 @@ func TestAClientLeavesWhenItsGrantExpires(t *testing.T) {
 		stays.quiet()
 	})
 }
+
+func TestRefusalsOfOneClientAreHeldBackInTheLog(t *testing.T) {
+	everywhere(t, func(t *testing.T, transport string) {
+		s := serve(t, transport, fantail.Config{Auth: users()}, nil)
+		for range 5 {
+			s.dial(t).hello("x", as("eve"))
+		}
+		s.dial(t).hello("y", as("eve"))
+		s.log.wait(t, "connection refused", "client=y")
+		if n := len(s.log.having("connection refused", "client=x")); n != 1 {
+			t.Errorf("%d lines of x, want 1", n)
+		}
+		s.reaches(t, `connections_refused_total{reason="bad_user_name_or_password"}`, 6)
+	})
+}
+
+func TestTheStepsOfTheAuthenticationAreCounted(t *testing.T) {
+	s := serve(t, "auto", fantail.Config{Auth: users()}, nil)
+	s.dial(t).hello("x", as("eve"))
+	s.dial(t).hello("x", as("ann"))
+	s.reaches(t, `auth_total{step="auth.users",verdict="ignore"}`, 1)
+	s.reaches(t, `auth_total{step="auth.users",verdict="deny"}`, 1)
+	s.reaches(t, `auth_failures_total{step="auth.users"}`, 0)
+}

@@ -17,6 +17,8 @@ type Sources struct {
 	// Default is for what no rule matches. 0: Deny if there is a rule or an
 	// ACLFile, else Allow.
 	Default Effect
+	// Disconnect says that a client ends that publishes where it may not.
+	Disconnect bool
 	// SetUp says that clients can show who they are.
 	SetUp bool
 }
@@ -85,6 +87,16 @@ func (p *Policy) Subscribing(who *Info, filter string, qos byte) (allowed, whole
 	o := p.now.Load().decide(who, Ask{Action: Subscribe, Topic: filter, QoS: qos})
 	return o.allowed, o.whole, o.place()
 }
+
+// Open says that everything is allowed to clients without rules of their own,
+// but for what begins with $.
+func (p *Policy) Open() bool {
+	now := p.now.Load()
+	return now.ACLFile == nil && now.Runtime.Len()+now.Config.Len() == 0 && now.Default != Deny
+}
+
+// Disconnects says that a client ends that publishes where it may not.
+func (p *Policy) Disconnects() bool { return p.now.Load().Disconnect }
 
 // outcome is what all sources come to.
 type outcome struct {

@@ -125,7 +125,7 @@ func (c collection) get(w http.ResponseWriter, r *http.Request) {
 // put makes or replaces; with If-None-Match: * (RFC 9110, section 13.1.2) it only
 // makes.
 func (c collection) put(w http.ResponseWriter, r *http.Request) {
-	body, ok := read(w, r, maxThing)
+	body, ok := bodyOf(w, r, maxThing)
 	if !ok {
 		return
 	}
@@ -135,7 +135,7 @@ func (c collection) put(w http.ResponseWriter, r *http.Request) {
 }
 
 func (c collection) patch(w http.ResponseWriter, r *http.Request) {
-	body, ok := read(w, r, maxThing)
+	body, ok := bodyOf(w, r, maxThing)
 	if !ok {
 		return
 	}
@@ -168,7 +168,7 @@ func (c collection) drop(w http.ResponseWriter, r *http.Request) {
 }
 
 func (c collection) post(w http.ResponseWriter, r *http.Request) {
-	body, ok := read(w, r, maxImport)
+	body, ok := bodyOf(w, r, maxImport)
 	if !ok {
 		return
 	}
@@ -185,7 +185,7 @@ func (c collection) post(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, report)
 }
 
-func read(w http.ResponseWriter, r *http.Request, most int64) (body []byte, ok bool) {
+func bodyOf(w http.ResponseWriter, r *http.Request, most int64) (body []byte, ok bool) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
 		refuse(w, http.StatusRequestEntityTooLarge, "the request has more than "+strconv.FormatInt(most, 10)+" bytes")

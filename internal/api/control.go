@@ -34,6 +34,8 @@ type ControlOptions struct {
 	// Data is the data directory. This process has its lock.
 	Data    string
 	Store   Store // nil: the broker has none
+	Explain func(context.Context, *Question) (*Explained, error)
+	Bans    Bans // nil: none can be made
 	Version string
 	Logger  *slog.Logger
 	// Users and Devices are managed at run time; nil: there is no such collection.
@@ -70,6 +72,10 @@ func OpenControl(o ControlOptions) (*Control, error) {
 	}
 	if o.Devices != nil {
 		collection{o.Devices}.routes(mux, DevicesPath, ExportDevicesPath)
+	}
+	explainer(o.Explain).routes(mux)
+	if o.Bans != nil {
+		(&bansAPI{o.Bans}).routes(mux)
 	}
 	c.http.Handler = c.counted(mux)
 	c.http.ReadHeaderTimeout = 10 * time.Second

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/pbkdf2"
 	"crypto/rand"
@@ -131,8 +132,13 @@ func NewVerifier(password string) (Verifier, error) {
 // keep it off the event loops.
 func (v Verifier) Fits(password []byte) bool {
 	got, err := derive(string(password), v.Salt, v.Iterations)
-	return err == nil && subtle.ConstantTimeCompare(got.StoredKey, v.StoredKey) == 1
+	fits := err == nil && subtle.ConstantTimeCompare(got.StoredKey, v.StoredKey) == 1
+	return fits && !bytes.HasSuffix(password, []byte(zero))
 }
+
+// zero does not change a password that it ends: to HMAC, which fills its key up
+// with zeros (RFC 2104, section 2), "secret" and "secret\x00" are one.
+const zero = "\x00"
 
 // derive stretches a password.
 func derive(password, salt string, iterations int) (Verifier, error) {

@@ -19,6 +19,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/fantail-mqtt/fantail/internal/access"
 	"github.com/fantail-mqtt/fantail/packet"
@@ -66,6 +67,9 @@ func (u *Users) add(user User) error {
 			return fmt.Errorf("name %q is the same as %q, written in another way", user.Name, other.name)
 		}
 		return fmt.Errorf("name %q comes twice", user.Name)
+	}
+	if strings.HasSuffix(user.Password, zero) {
+		return fmt.Errorf("the password of %q ends with a zero byte, which no client can show", user.Name)
 	}
 	verifier, err := derive(user.Password, u.secret.salt(name), iterations)
 	if err != nil {

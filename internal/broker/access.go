@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bytes"
+	"log/slog"
 	"strings"
 
 	"github.com/fantail-mqtt/fantail/internal/access"
@@ -24,11 +25,30 @@ type LastingAccess interface {
 	Version() uint64
 }
 
+// Policy is a LastingAccess that can tell more.
+type Policy interface {
+	LastingAccess
+	// Open says that it allows everything but what begins with $ to clients
+	// without rules of their own.
+	Open() bool
+	// Reason is a decision in words, for the owner of the broker.
+	Reason(who *Info, a access.Ask) access.Explanation
+	// Disconnects says that a client ends that does what it may not.
+	Disconnects() bool
+}
+
 // UseAccess sets who decides what clients may do; nil allows everything. It is
 // called before the first client connects.
 func (b *Broker) UseAccess(a Access) {
 	b.access = a
 	b.lasting, _ = a.(LastingAccess)
+	b.policy, _ = a.(Policy)
+}
+
+// free says whether a client may do everything with a topic, by its first byte:
+// then nobody needs to be asked.
+func (b *Broker) free(link Link, first byte) bool {
+	return first != '$' && (b.access == nil || b.policy != nil && b.policy.Open() && (link == nil || !link.Ruled()))
 }
 
 // grants are answers of a LastingAccess that a tick remembers. A connection has
@@ -51,12 +71,20 @@ const (
 	maxGrantTopic = 256 // bytes of a topic that is remembered
 )
 
-// mayPublish says whether a client may publish to a topic.
+// mayPublish says whether a client may publish to a topic, and logs if not.
 func (t *Tick) mayPublish(link Link, name []byte, qos byte, retain bool) error {
-	b := t.b
-	if b.access == nil && name[0] != '$' {
+	if t.b.free(link, name[0]) {
 		return nil
 	}
+	err := t.ask(link, name, qos, retain)
+	if err != nil {
+		t.b.logDenied(t.now, link.Info(), access.Ask{Action: access.Publish, Topic: string(name), QoS: qos, Retain: retain}, err)
+	}
+	return err
+}
+
+func (t *Tick) ask(link Link, name []byte, qos byte, retain bool) error {
+	b := t.b
 	if b.lasting == nil || len(name) > maxGrantTopic || bytes.HasPrefix(name, []byte("$SYS/")) {
 		return b.allow(link, string(name), qos, retain)
 	}
@@ -80,53 +108,10 @@ func (t *Tick) mayPublish(link Link, name []byte, qos byte, retain bool) error {
 
 // mayReceive says whether a client may receive what is published to a topic.
 func (b *Broker) mayReceive(who *Info, topic string) bool {
-	if b.lasting == nil || who == nil {
+	if b.lasting == nil || who == nil || b.policy != nil && b.policy.Open() && topic[0] != '$' && (who.Grant == nil || who.Grant.Rules == nil) {
 		return true
 	}
 	return b.lasting.Access(who, access.Ask{Action: access.Receive, Topic: topic}) == nil
-}
-
-// who is the client's connection, or the last one that it had; nil if nobody
-// ever asks. The caller holds c.mu.
-func (c *Client) who() *Info {
-	switch {
-	case c.link != nil:
-		return c.link.Info()
-	case c.busy != nil:
-		return c.busy.who
-	default:
-		return nil
-	}
-}
-
-// remember keeps who the client is while it is away. The caller holds c.mu.
-func (b *Broker) remember(c *Client, who *Info) {
-	if b.access != nil || who.Owner() != "" {
-		c.more().who = who
-	}
-}
-
-// claim says whether a connection may have the session of a client id. It is
-// its owner's: who has proved another user name, or none, may not. The caller
-// holds c.mu.
-func (b *Broker) claim(c *Client, by *Info) error {
-	owner := c.who().Owner()
-	if owner == "" || owner == by.Owner() || b.o.AnyOwner {
-		return nil
-	}
-	return &Claimed{ClientID: c.ID, Owner: owner}
-}
-
-// Claimed is why a client id is refused: its session is another user's.
-type Claimed struct{ ClientID, Owner string }
-
-func (e *Claimed) Error() string {
-	return "the client id " + e.ClientID + " has a session of the user " + e.Owner
-}
-
-// Unwrap is what the client hears.
-func (e *Claimed) Unwrap() error {
-	return packet.Refuse(packet.ClientIdentifierNotValid, "the client id is in use by another user")
 }
 
 // Reassess ends the subscriptions that are not allowed any more. It is for
@@ -142,23 +127,62 @@ func (b *Broker) Reassess() {
 }
 
 func (b *Broker) reassess(t *Tick, c *Client) {
+	who, over := b.endDenied(t, c)
+	for _, a := range over {
+		b.logDenied(t.now, who, a, b.access.Access(who, a))
+	}
+}
+
+// endDenied ends the subscriptions that are not allowed.
+func (b *Broker) endDenied(t *Tick, c *Client) (who *Info, over []access.Ask) {
 	t.open(c)
 	defer t.shut(c)
-	who := c.who()
-	if c.gone || who == nil {
-		return
+	if who = c.who(); c.gone || who == nil {
+		return nil, nil
 	}
-	var over []string
 	for s := range c.session.Subscriptions {
-		if err := b.access.Access(who, access.Ask{Action: access.Subscribe, Topic: s.Filter, QoS: s.QoS}); err != nil {
-			b.refusedFilter(t, c, s.Filter, "the subscription ends: "+err.Error())
-			over = append(over, s.Filter)
+		a := access.Ask{Action: access.Subscribe, Topic: s.Filter, QoS: s.QoS}
+		if b.access.Access(who, a) != nil {
+			over = append(over, a)
 		}
 	}
-	for _, filter := range over {
-		c.session.Unsubscribe(filter)
-		b.remove(t, c, filter)
+	for _, a := range over {
+		t.stats.SubscriptionsRefused++
+		c.session.Unsubscribe(a.Topic)
+		b.remove(t, c, a.Topic)
 	}
+	return who, over
+}
+
+// logDenied logs what a client may not do, unless the same was logged of it a
+// moment ago.
+func (b *Broker) logDenied(now int64, who *Info, a access.Ask, err error) {
+	say, held := b.Hush.Say(now, who.ClientID, a.Action.String())
+	if !say {
+		return
+	}
+	var r access.Explanation
+	switch {
+	case b.policy != nil:
+		r = b.policy.Reason(who, a)
+	case err != nil:
+		r.Why = err.Error()
+	}
+	key, what := "topic", "publish refused"
+	if a.Action == access.Subscribe {
+		key, what = "filter", "subscription refused"
+	}
+	attrs := []any{slog.String("client", who.ClientID), slog.String("user", who.UserName), slog.String(key, a.Topic), slog.String("why", r.Why)}
+	if r.Rule != "" {
+		attrs = append(attrs, slog.String("rule", r.Rule))
+	}
+	if r.Do != "" {
+		attrs = append(attrs, slog.String("do", r.Do))
+	}
+	if held > 0 {
+		attrs = append(attrs, slog.Int("held_back", held))
+	}
+	b.o.Logger.Info(what, attrs...)
 }
 
 // AllowWill says whether a client may leave a will on a topic. It is asked when

@@ -24,6 +24,8 @@ func (n *nowhere) Info() *Info                  { return &n.info }
 
 func (*nowhere) Join(*Client) {}
 
+func (*nowhere) Ruled() bool { return false }
+
 func (n *nowhere) Version() packet.Version { return n.info.Version }
 
 // scene is a broker with a publisher, one subscriber to all that it publishes,

@@ -65,6 +65,8 @@ func (l *link) Join(*Client) {}
 
 func (l *link) Info() *Info { return &l.info }
 
+func (*link) Ruled() bool { return false }
+
 func (l *link) Version() packet.Version { return l.info.Version }
 
 // frames takes the packets that were written.

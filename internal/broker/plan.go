@@ -144,6 +144,10 @@ func (p *plan) admits(b *Broker, c *Client) bool {
 		return true
 	}
 	c.mu.Lock()
+	if b.free(c.link, p.topic[0]) {
+		c.mu.Unlock()
+		return true
+	}
 	who := c.who()
 	c.mu.Unlock()
 	if b.mayReceive(who, p.topic) {

@@ -372,7 +372,14 @@ func (b *Broker) Writable(t *Tick, c *Client, link Link) {
 }
 
 // Resume goes on with what Link.Again asked for.
-func (b *Broker) Resume(t *Tick, c *Client, link Link) { b.resumeWalks(t, c, link) }
+func (b *Broker) Resume(t *Tick, c *Client, link Link) {
+	t.open(c)
+	if c.link == link && !c.blocked {
+		t.drain(c)
+	}
+	t.shut(c)
+	b.resumeWalks(t, c, link)
+}
 
 // KickAll ends all connections, each with its pending bytes written first.
 func (b *Broker) KickAll(why *packet.Refusal) {

@@ -111,7 +111,14 @@ func (a *Accounts) Put(ctx context.Context, name string, body []byte, fresh bool
 
 // Patch changes what body says of an account.
 func (a *Accounts) Patch(ctx context.Context, name string, body []byte) error {
-	in, s, err := read(body)
+	var in Input
+	if err := managed.Decode(body, &in); err != nil {
+		return err
+	}
+	if in.Password != nil && in.KeptAs == "" {
+		in.KeptAs = a.asBefore(name)
+	}
+	s, err := in.secret()
 	if err != nil {
 		return err
 	}
@@ -122,6 +129,20 @@ func (a *Accounts) Patch(ctx context.Context, name string, body []byte) error {
 		return in.apply(*old, s), nil
 	})
 	return err
+}
+
+// asBefore is the form of an account's password, if a new one should have it too.
+func (a *Accounts) asBefore(name string) string {
+	old, ok := a.table.Get(name)
+	if !ok || old.SCRAM != "" {
+		return AsSCRAM
+	}
+	switch as := old.keptAs(); hash.Kind(as) {
+	case hash.Argon2id, hash.Bcrypt, hash.SHA512PBKDF2:
+		return as
+	default:
+		return AsSCRAM
+	}
 }
 
 // Drop removes an account.
