@@ -389,23 +389,26 @@ func (b *Broker) KickAll(why *packet.Refusal) {
 // KickIf ends those connections that are meant, and returns how many.
 func (b *Broker) KickIf(meant func(*Info) bool, why *packet.Refusal) (kicked int) {
 	b.each(func(c *Client) {
-		link := c.connection()
-		if link == nil || !meant(link.Info()) {
-			return
+		if link := c.connection(); link != nil && meant(link.Info()) && b.Kick(c, link, why) {
+			kicked++
 		}
-		c.mu.Lock()
-		if c.link != link { // another has taken the client id over
-			c.mu.Unlock()
-			return
-		}
-		out := c.out
-		c.out = nil
-		b.holds(c)
-		c.mu.Unlock()
-		link.Kick(out, why)
-		kicked++
 	})
 	return kicked
+}
+
+// Kick ends a connection, unless another one has taken its client id over by now.
+func (b *Broker) Kick(c *Client, link Link, why *packet.Refusal) (kicked bool) {
+	c.mu.Lock()
+	if c.link != link {
+		c.mu.Unlock()
+		return false
+	}
+	out := c.out
+	c.out = nil
+	b.holds(c)
+	c.mu.Unlock()
+	link.Kick(out, why)
+	return true
 }
 
 // drain lets the session send what waits. The caller has opened c.

@@ -312,6 +312,9 @@ func (c *Conn) accept(t *broker.Tick, p *packet.Connect, grant *access.Grant, fi
 		c.extra.lease = &lease{conn: c}
 		s.o.Wheel.Set(c.extra.lease, grant.Expires)
 	}
+	if !grant.Holds() { // whoever takes it back has looked for this connection before it was there
+		s.o.Broker.Kick(c.client, c, packet.Refuse(packet.NotAuthorized, "what the client was let in by has changed"))
+	}
 	if s.o.Logger.Enabled(s.ctx, slog.LevelInfo) {
 		s.o.Logger.Info("client connected", slog.String("client", c.id()), slog.String("addr", c.addr().String()),
 			slog.String("listener", c.door.listener), slog.String("version", p.Version.String()), slog.Int("keepalive", int(c.keepAlive)))
