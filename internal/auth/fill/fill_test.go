@@ -22,9 +22,9 @@ func TestFill(t *testing.T) {
 	}
 	bracket := func(s string) string { return "<" + s + ">" }
 	for text, want := range map[string]string{
-		"":                        "",
-		"no placeholder $ { } $1": "no placeholder $ { } $1",
-		"${username}":             "<ann>",
+		"":                                       "",
+		"no placeholder $ { } $1":                "no placeholder $ { } $1",
+		"${username}":                            "<ann>",
 		"a ${username}${clientid} b ${username}": "a <ann><c-1> b <ann>",
 		"${ip} ${listener} ${transport}":         "<192.0.2.1> <tls://[::]:8883> <tls>",
 		"${cert.cn} ${cert.dn} ${cert.serial}":   "<porch> <CN=porch,O=home> <ff>",
