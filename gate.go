@@ -2,33 +2,46 @@ package fantail
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/fantail-mqtt/fantail/internal/auth"
+	"github.com/fantail-mqtt/fantail/internal/auth/file"
+	"github.com/fantail-mqtt/fantail/internal/auth/hash"
 	"github.com/fantail-mqtt/fantail/internal/config"
 	"github.com/fantail-mqtt/fantail/internal/conn"
+	"github.com/fantail-mqtt/fantail/internal/limit"
 	"github.com/fantail-mqtt/fantail/internal/metrics"
 	"github.com/fantail-mqtt/fantail/packet"
 )
 
 // gate decides who may connect by the configuration.
 type gate struct {
-	chain *auth.Chain
-	users *auth.Users
+	chain  *auth.Chain
+	users  *auth.Users
+	hashes *hash.Pool // of every step that checks passwords
+	files  []*file.File
+	scram  *auth.SCRAM
+	managed
 	setUp func() bool // whether clients can show who they are
 	lasts []lasting
+
+	guesses *limit.Guesses
 }
 
-// lasting is a step that works, or holds something, from Start to Close.
+// lasting is a step that holds something until Close.
 type lasting interface {
 	auth.Step
-	Start()
 	Close()
 }
 
+// start lets those steps begin that work by themselves.
 func (g *gate) start() {
 	for _, l := range g.lasts {
-		l.Start()
+		if s, ok := l.(interface{ Start() }); ok {
+			s.Start()
+		}
 	}
 }
 
@@ -44,15 +57,17 @@ func (g *gate) close() {
 // newGate makes the chain of the steps in the configuration.
 func (b *Broker) newGate() (*gate, error) {
 	a := &b.config.Auth
-	g := &gate{}
+	g := &gate{hashes: hash.NewPool(0, 0), guesses: limit.NewGuesses(max(b.config.Limits.WrongPasswords, 0))}
 	users := make([]auth.User, 0, len(a.Users))
 	for _, u := range a.Users {
-		users = append(users, auth.User{Name: u.Name, Password: u.Password})
+		users = append(users, auth.User{Name: u.Name, Password: string(u.Password)})
 	}
+	secret := b.secret()
 	var err error
-	if g.users, err = auth.NewUsers(users); err != nil {
+	if g.users, err = auth.NewUsers(users, secret); err != nil {
 		return nil, fmt.Errorf("auth.users: %w", err)
 	}
+	g.managed = b.newManaged(g.hashes, secret)
 	var steps []auth.Step
 	for i := range a.Steps() {
 		s, err := b.step(g, &a.Steps()[i])
@@ -62,8 +77,9 @@ func (b *Broker) newGate() (*gate, error) {
 		}
 		steps = append(steps, s)
 	}
-	g.setUp = func() bool { return len(a.Users)+len(a.Chain) > 0 }
+	g.setUp = func() bool { return len(a.Users)+len(a.Chain)+g.count() > 0 }
 	g.chain = auth.NewChain(steps, a.Anonymous, g.setUp)
+	g.scram = auth.NewSCRAM(secret, sources(steps)...)
 	return g, nil
 }
 
@@ -72,10 +88,27 @@ func (b *Broker) step(g *gate, s *config.Step) (auth.Step, error) {
 	switch {
 	case s.Users != nil:
 		return g.users, nil
+	case s.Accounts != nil:
+		return g.accounts, nil
+	case s.Devices != nil:
+		return g.devices, nil
+	case s.PasswordFile != nil:
+		f, err := file.New(file.Options{Path: s.PasswordFile.Path, Pool: g.hashes})
+		if err != nil {
+			return nil, err
+		}
+		g.files = append(g.files, f)
+		return f, nil
 	case s.JWT != nil:
 		return keep(g, "jwt", s.JWT, b.stepJWT)
 	case s.HTTP != nil:
 		return keep(g, "http", s.HTTP, b.stepHTTP)
+	case s.SQL != nil:
+		return keep(g, "sql", s.SQL, b.stepSQL(g))
+	case s.LDAP != nil:
+		return b.stepLDAP(s.LDAP)
+	case s.Certificate != nil:
+		return stepCertificate(s.Certificate)
 	default:
 		return nil, fmt.Errorf("the step names nothing that checks clients")
 	}
@@ -91,11 +124,31 @@ func keep[S any, T lasting](g *gate, name string, s S, step func(S) (T, error)) 
 	return t, nil
 }
 
+// reload reads anew what the steps have read from files. Nothing of it is in
+// force before commit.
+func (g *gate) reload() (commit func(), err error) {
+	var commits []func()
+	var errs []error
+	for _, f := range g.files {
+		c, err := f.Prepare()
+		commits, errs = append(commits, c), append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return func() {
+		for _, c := range commits {
+			c()
+		}
+	}, nil
+}
+
 // quick decides what needs no waiting.
 func (g *gate) quick(r *ConnectRequest) (decided bool, grant *Grant, err error) {
 	t, decided := g.chain.Quick(r)
 	if !decided {
-		return false, nil, nil
+		err = g.guessing(r)
+		return err != nil, nil, err
 	}
 	grant, err = verdict([]auth.Trial{t})
 	return true, grant, err
@@ -103,7 +156,25 @@ func (g *gate) quick(r *ConnectRequest) (decided bool, grant *Grant, err error) 
 
 // Authenticate implements Authenticator.
 func (g *gate) Authenticate(ctx context.Context, r *ConnectRequest) (*Grant, error) {
-	return verdict(g.chain.Authenticate(ctx, r))
+	grant, err := verdict(g.chain.Authenticate(ctx, r))
+	if refusal, ok := errors.AsType[*packet.Refusal](err); ok && refusal.Code == packet.BadUserNameOrPassword {
+		g.guesses.Wrong(ipOf(r.Peer.Addr), r.UserName, limit.At(time.Now().UnixMilli()))
+	}
+	return grant, err
+}
+
+// guessing refuses a client whose password is not looked at, after too many
+// wrong ones.
+func (g *gate) guessing(r *ConnectRequest) error {
+	wait := g.guesses.Wait(ipOf(r.Peer.Addr), r.UserName, limit.At(time.Now().UnixMilli()))
+	if wait <= 0 {
+		return nil
+	}
+	return &conn.Advice{
+		Refusal: packet.Refuse(packet.ConnectionRateExceeded, "too many wrong passwords"), Reason: "wrong_passwords", Step: "limits.wrong_passwords",
+		Why: fmt.Sprintf("too many wrong passwords came for the user name from this address: none is looked at for %v", wait.Round(time.Second)),
+		Do:  "correct the password in the client, and let it wait between its tries",
+	}
 }
 
 // figures are those of the steps.

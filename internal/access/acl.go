@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 )
 
@@ -91,12 +90,9 @@ func (p *aclParser) standing() Standing {
 }
 
 func (p *aclParser) setUser(name string) error {
-	name = strings.Trim(name, spaces)
-	if name == "" {
+	p.user = strings.Trim(name, spaces)
+	if p.user == "" {
 		return errors.New("user: the name is missing")
-	}
-	if p.user = name; isExpression(name) { // a name to mosquitto
-		p.user = "/^" + regexp.QuoteMeta(name) + "$/"
 	}
 	return nil
 }

@@ -31,14 +31,14 @@ type Trial struct {
 
 // Explain decides once more and says why. It costs more than the decision.
 func (p *Policy) Explain(who *Info, a Ask) Explanation {
-	e := p.Reason(who, a)
-	if e.Source == sourceSuper || e.Source == sourceSys && a.Action == Publish {
+	now := p.now.Load()
+	e, o := now.reason(who, a)
+	if o.rule == nil && o.source != sourceDefault && (o.source != sourceSys || a.Action == Publish) {
 		return e // no rule was asked
 	}
-	now := p.now.Load()
 	s, q := seen(who), questionOf(a)
 	for _, src := range now.order(&s) {
-		trials, last := tried(src, &s, &q, e.Rule)
+		trials, last := tried(src, &s, &q, o.rule)
 		e.Tried = append(e.Tried, trials...)
 		if last {
 			break
@@ -50,12 +50,16 @@ func (p *Policy) Explain(who *Info, a Ask) Explanation {
 // Reason is [Policy.Explain] without what was tried before: for a line in the
 // log.
 func (p *Policy) Reason(who *Info, a Ask) Explanation {
+	e, _ := p.now.Load().reason(who, a)
+	return e
+}
+
+func (p *policy) reason(who *Info, a Ask) (Explanation, outcome) {
 	if err := valid(a); err != nil {
-		return Explanation{Source: "MQTT", Why: err.Error()}
+		return Explanation{Source: "MQTT", Why: err.Error(), Do: "correct it in the client"}, outcome{}
 	}
-	now := p.now.Load()
 	s, q := seen(who), questionOf(a)
-	o := now.outcome(&s, &q)
+	o := p.outcome(&s, &q)
 	e := Explanation{Allowed: o.allowed, Checked: o.allowed && !o.whole, Source: o.source}
 	if o.rule != nil {
 		e.Rule = o.rule.ID
@@ -64,7 +68,7 @@ func (p *Policy) Reason(who *Info, a Ask) Explanation {
 	if !o.allowed {
 		e.Do = o.do(&s, &q)
 	}
-	return e
+	return e, o
 }
 
 func valid(a Ask) error {
@@ -117,26 +121,32 @@ func (s *subject) naming() string {
 }
 
 // tried lists the rules of a source that came before the one that decided.
-func tried(src source, s *subject, q *question, decided string) (trials []Trial, last bool) {
-	if src.rules == nil {
-		return nil, false
-	}
+func tried(src source, s *subject, q *question, decided *Rule) (trials []Trial, last bool) {
 	looked := 0
 	for list := src.rules.candidates(s); ; {
 		c := list.next()
 		if c == nil {
 			break
 		}
-		looked++
-		m := c.meets(s, q)
-		if m == hit || decided != "" && c.rule.ID == decided {
-			last = true
-			break
+		if &c.rule == decided {
+			return trials, true
 		}
-		trials = append(trials, Trial{src.name, c.rule.ID, c.rule.String(), c.words(m, s, q)})
+		looked++
+		trials = append(trials, Trial{src.name, c.rule.ID, c.rule.String(), c.missed(s, q)})
 	}
-	if others := src.rules.Len() - looked; others > 0 && !last {
-		trials = append(trials, Trial{Source: src.name, Why: fmt.Sprintf("%d rules are for other users or clients", others)})
+	if others := src.rules.Len() - looked; others > 0 {
+		trials = append(trials, Trial{Source: src.name, Why: fmt.Sprintf("rules for other users or clients: %d", others)})
 	}
-	return trials, last
+	return trials, false
+}
+
+// missed says why the rule has not decided.
+func (c *compiled) missed(s *subject, q *question) string {
+	if q.Action == Subscribe && c.rule.Actions&Subscribe == 0 {
+		q = &question{Ask: Ask{Action: Receive}, path: q.path}
+		if rel, _ := c.relate(s, q.path); rel == touching && c.about(s, q) == hit {
+			return "it is about some of the messages that would come"
+		}
+	}
+	return c.words(c.meets(s, q), s, q)
 }

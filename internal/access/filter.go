@@ -10,6 +10,13 @@ import (
 // subscription to home/# would otherwise pass by a rule that denies home/safe.
 // A name is a filter without wildcards, which is covered if it is matched.
 
+// The parent of /# would be the empty name, which is none. So it is the same as
+// a filter that does not speak of a parent.
+const (
+	noParent      = "/#"
+	noParentPlain = "/+/#"
+)
+
 // covers says whether the filter matches every name that path matches.
 func covers(filter []byte, path string) bool {
 	if len(filter) == 0 || path == "" || hides(filter, path) {
@@ -18,8 +25,11 @@ func covers(filter []byte, path string) bool {
 	if string(filter) == "+/#" { // every name has a first level
 		filter = filter[2:]
 	}
+	if path == noParent {
+		path = noParentPlain
+	}
 	for {
-		want, filterRest, filterMore := cut(filter)
+		want, filterRest, filterMore := bytes.Cut(filter, []byte{'/'})
 		if string(want) == "#" {
 			return true
 		}
@@ -42,8 +52,14 @@ func overlaps(filter []byte, path string) bool {
 	if len(filter) == 0 || path == "" || hides(filter, path) || filter[0] == '$' && wild(path[0]) {
 		return false
 	}
+	if path == noParent {
+		path = noParentPlain
+	}
+	if string(filter) == noParent {
+		filter = []byte(noParentPlain)
+	}
 	for {
-		want, filterRest, filterMore := cut(filter)
+		want, filterRest, filterMore := bytes.Cut(filter, []byte{'/'})
 		level, pathRest, pathMore := strings.Cut(path, "/")
 		if string(want) == "#" || level == "#" {
 			return true
@@ -68,11 +84,3 @@ func overlaps(filter []byte, path string) bool {
 func hides(filter []byte, path string) bool { return path[0] == '$' && wild(filter[0]) }
 
 func wild(c byte) bool { return c == '+' || c == '#' }
-
-// cut is bytes.Cut at the first slash.
-func cut(filter []byte) (level, rest []byte, more bool) {
-	if i := bytes.IndexByte(filter, '/'); i >= 0 {
-		return filter[:i], filter[i+1:], true
-	}
-	return filter, nil, false
-}

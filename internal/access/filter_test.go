@@ -43,6 +43,12 @@ func TestCoversAndOverlaps(t *testing.T) {
 		{"+/a", "/a", true, true},
 		{"/+", "/", true, true},
 		{"+", "/", false, false},
+		{"/#", "+", false, false}, // the parent of /# would be the empty name
+		{"+", "/#", false, false},
+		{"+/+/#", "/#", true, true},
+		{"/+/#", "/#", true, true},
+		{"/#", "/+/#", true, true},
+		{"/#", "/", true, true},
 		{"#", "$SYS/a", false, false}, // [MQTT-4.7.2-1]
 		{"#", "$SYS/#", false, false},
 		{"+/a", "$SYS/a", false, false},
@@ -68,10 +74,7 @@ func TestCoversAndOverlaps(t *testing.T) {
 func names() []string {
 	levels := []string{"a", "b", "", "$x", "other"}
 	all := []string{}
-	last := []string{}
-	for _, l := range levels {
-		last = append(last, l)
-	}
+	last := levels
 	for range 4 {
 		all = append(all, last...)
 		var next []string

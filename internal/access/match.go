@@ -1,6 +1,7 @@
 package access
 
 import (
+	"regexp"
 	"slices"
 
 	"github.com/fantail-mqtt/fantail/topic"
@@ -119,14 +120,11 @@ func (c *compiled) hasAttribute(s *subject) bool {
 	return ok && v == c.value
 }
 
-func named(name string, re interface{ MatchString(string) bool }, is string) bool {
-	if is == "" {
-		return false
+func named(name string, re *regexp.Regexp, is string) bool {
+	if re == nil {
+		return name == is
 	}
-	if isExpression(name) {
-		return re.MatchString(is)
-	}
-	return name == is
+	return is != "" && re.MatchString(is)
 }
 
 // stackFilter is how long a filter with placeholders is that is filled in

@@ -43,7 +43,20 @@ const (
 	Nameless
 )
 
-// Syntax is how the topics of a rule are read.
+func (s Standing) String() string {
+	switch s {
+	case Anonymous:
+		return "clients without an account"
+	case Authenticated:
+		return "clients with an account"
+	case Nameless:
+		return "clients without a user name"
+	default:
+		return "anyone"
+	}
+}
+
+// Syntax is how the topics and the names of a rule are read.
 type Syntax byte
 
 // The syntaxes.
@@ -51,9 +64,10 @@ const (
 	// Own topics hold ${username}, ${clientid}, ${attr.NAME}, %u and %c; and
 	// "eq " before a filter stands for that very filter.
 	Own Syntax = iota
-	// Exact topics are plain filters: lines "topic" of an acl_file.
+	// Exact topics are plain filters, and a name between slashes is a name: lines
+	// "topic" of an acl_file.
 	Exact
-	// Percent topics hold %u and %c: lines "pattern" of an acl_file.
+	// Percent is Exact with %u and %c in topics: lines "pattern" of an acl_file.
 	Percent
 )
 
@@ -89,6 +103,17 @@ const (
 	Retained
 	NotRetained
 )
+
+func (r Retain) String() string {
+	switch r {
+	case Retained:
+		return "retained"
+	case NotRetained:
+		return "not retained"
+	default:
+		return "retained or not"
+	}
+}
 
 // Rule allows or denies something to somebody. All of its conditions have to
 // hold; one that is empty holds always.
@@ -154,10 +179,10 @@ func (r *Rule) compile() (*compiled, []Problem) {
 		add(r.Effect.field(), "names no action: write publish, subscribe, receive or all")
 	}
 	var err error
-	if c.user, err = expression(r.User); err != nil {
+	if c.user, err = r.expression(r.User); err != nil {
 		add("user", "%v", err)
 	}
-	if c.client, err = expression(r.Client); err != nil {
+	if c.client, err = r.expression(r.Client); err != nil {
 		add("client", "%v", err)
 	}
 	if r.Address != "" {
@@ -204,14 +229,9 @@ func (e Effect) field() string {
 	return "allow"
 }
 
-// isExpression says whether the name is a regular expression.
-func isExpression(name string) bool {
-	return len(name) > 1 && name[0] == '/' && name[len(name)-1] == '/'
-}
-
 // expression compiles the name if it is a regular expression.
-func expression(name string) (*regexp.Regexp, error) {
-	if !isExpression(name) {
+func (r *Rule) expression(name string) (*regexp.Regexp, error) {
+	if r.Syntax != Own || len(name) < 2 || name[0] != '/' || name[len(name)-1] != '/' {
 		return nil, nil
 	}
 	if len(name) > maxRegexp {

@@ -51,9 +51,9 @@ func (r *Rules) add(c *compiled) {
 	n := int32(len(r.list))
 	r.list = append(r.list, c)
 	switch user, client := c.rule.User, c.rule.Client; {
-	case user != "" && !isExpression(user):
+	case user != "" && c.user == nil:
 		r.byUser[user] = append(r.byUser[user], n)
-	case client != "" && !isExpression(client):
+	case client != "" && c.client == nil:
 		r.byClient[client] = append(r.byClient[client], n)
 	default:
 		r.rest = append(r.rest, n)

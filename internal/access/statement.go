@@ -45,7 +45,7 @@ func (w *Words) UnmarshalJSON(text []byte) error {
 	} else if err := json.Unmarshal(text, &items); err != nil {
 		return err
 	}
-	*w = nil
+	*w = Words{}
 	for _, item := range items {
 		var word string
 		var number json.Number
@@ -76,6 +76,9 @@ func (s *Statement) Rule(id string) (Rule, []Problem) {
 		return r, problems
 	case s.Deny != nil:
 		r.Effect, words = Deny, s.Deny
+		if s.Topic != nil && len(s.Topic) == 0 {
+			add("topic", "is an empty list: leave it out to deny every topic")
+		}
 	case s.Allow != nil:
 		r.Effect = Allow
 		if len(s.Topic) == 0 {

@@ -17,11 +17,8 @@ func (r *Rule) String() string {
 	if r.QoS.limits() {
 		b.WriteString(" at QoS " + r.QoS.words())
 	}
-	switch r.Retain {
-	case Retained:
-		b.WriteString(", retained")
-	case NotRetained:
-		b.WriteString(", not retained")
+	if r.Retain != RetainedOrNot {
+		b.WriteString(", " + r.Retain.String())
 	}
 	if who := r.who(); who != "" {
 		b.WriteString(", for " + who)
@@ -37,13 +34,8 @@ func (r *Rule) who() string {
 			list = append(list, what+" "+value)
 		}
 	}
-	switch r.Standing {
-	case Anonymous:
-		list = append(list, "clients without an account")
-	case Authenticated:
-		list = append(list, "clients with an account")
-	case Nameless:
-		list = append(list, "clients without a user name")
+	if r.Standing != Anyone {
+		list = append(list, r.Standing.String())
 	}
 	add("user", r.User)
 	add("client", r.Client)

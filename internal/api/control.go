@@ -35,8 +35,11 @@ type ControlOptions struct {
 	Data    string
 	Store   Store // nil: the broker has none
 	Explain func(context.Context, *Question) (*Explained, error)
+	Bans    Bans // nil: none can be made
 	Version string
 	Logger  *slog.Logger
+	// Users and Devices are managed at run time; nil: there is no such collection.
+	Users, Devices Collection
 }
 
 // Control is the control socket: the API for who may open it, the broker's own
@@ -64,7 +67,16 @@ func OpenControl(o ControlOptions) (*Control, error) {
 	}
 	mux := http.NewServeMux()
 	(&storeAPI{store: o.Store, data: o.Data, version: o.Version, logger: o.Logger, stall: stallTime}).routes(mux)
+	if o.Users != nil {
+		collection{o.Users}.routes(mux, UsersPath, ExportUsersPath)
+	}
+	if o.Devices != nil {
+		collection{o.Devices}.routes(mux, DevicesPath, ExportDevicesPath)
+	}
 	explainer(o.Explain).routes(mux)
+	if o.Bans != nil {
+		(&bansAPI{o.Bans}).routes(mux)
+	}
 	c.http.Handler = c.counted(mux)
 	c.http.ReadHeaderTimeout = 10 * time.Second
 	c.http.ErrorLog = slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug)

@@ -372,20 +372,43 @@ func (b *Broker) Writable(t *Tick, c *Client, link Link) {
 }
 
 // Resume goes on with what Link.Again asked for.
-func (b *Broker) Resume(t *Tick, c *Client, link Link) { b.resumeWalks(t, c, link) }
+func (b *Broker) Resume(t *Tick, c *Client, link Link) {
+	t.open(c)
+	if c.link == link && !c.blocked {
+		t.drain(c)
+	}
+	t.shut(c)
+	b.resumeWalks(t, c, link)
+}
 
 // KickAll ends all connections, each with its pending bytes written first.
 func (b *Broker) KickAll(why *packet.Refusal) {
+	b.KickIf(func(*Info) bool { return true }, why)
+}
+
+// KickIf ends those connections that are meant, and returns how many.
+func (b *Broker) KickIf(meant func(*Info) bool, why *packet.Refusal) (kicked int) {
 	b.each(func(c *Client) {
-		c.mu.Lock()
-		link, out := c.link, c.out
-		c.out = nil
-		b.holds(c)
-		c.mu.Unlock()
-		if link != nil {
-			link.Kick(out, why)
+		if link := c.connection(); link != nil && meant(link.Info()) && b.Kick(c, link, why) {
+			kicked++
 		}
 	})
+	return kicked
+}
+
+// Kick ends a connection, unless another one has taken its client id over by now.
+func (b *Broker) Kick(c *Client, link Link, why *packet.Refusal) (kicked bool) {
+	c.mu.Lock()
+	if c.link != link {
+		c.mu.Unlock()
+		return false
+	}
+	out := c.out
+	c.out = nil
+	b.holds(c)
+	c.mu.Unlock()
+	link.Kick(out, why)
+	return true
 }
 
 // drain lets the session send what waits. The caller has opened c.

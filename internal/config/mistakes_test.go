@@ -48,7 +48,7 @@ func TestParseNamesEveryMistake(t *testing.T) {
 		},
 		"not a map": {
 			"- a\n",
-			[]string{"line 1: here go keys and values, such as node, listeners, data, durability, auth, limits, shared, log, sys_interval, loop, server_reference, response_information"},
+			[]string{"line 1: here go keys and values, such as node, listeners, data, durability, auth, access, limits, shared, log, sys_interval, loop, server_reference, response_information"},
 		},
 		"section that is a value": {
 			"log: debug\n",
@@ -92,6 +92,10 @@ func TestParseNamesEveryMistake(t *testing.T) {
 				"line 4: auth.users[1].name: is missing",
 				`line 5: auth.users[2].name: "ann" is auth.users[0] already`,
 			},
+		},
+		"password file without a path": {
+			"auth:\n  chain:\n    - users: {}\n    - password_file:\n",
+			[]string{"line 4: auth.chain[1].password_file.path: is missing: name the file, which fantail passwd writes"},
 		},
 		"users as a map": {
 			"auth:\n  users: {ann: secret}\n",
