@@ -193,7 +193,8 @@ func verdict(trials []auth.Trial) (*Grant, error) {
 		if t.Grant.By == "" {
 			return nil, nil
 		}
-		return &t.Grant, nil
+		g := t.Grant // alone: the connection keeps it, and not the trials
+		return &g, nil
 	}
 	code := t.Code
 	if code == 0 {
