@@ -54,6 +54,14 @@ type Conn interface {
 	RemoteAddr() net.Addr
 }
 
+// Gatherer is a Conn that sends pieces of memory as they are.
+type Gatherer interface {
+	// Gather is Write of all parts, one behind the other, without a copy: what is
+	// over stays where it is, and may not change until Handler.Writable comes. It
+	// may change parts itself, but does not keep it. None of the parts is empty.
+	Gather(parts [][]byte) (flushed bool)
+}
+
 // Local is what a loop carries along from connection to connection. Its methods
 // are called on the loop's goroutine.
 type Local interface {
