@@ -336,7 +336,7 @@ func (s *Session) room(w *Work, waits bool) bool {
 // queue, and nothing else may. Pending bytes that leave at once are not heard of
 // again.
 func (s *Session) fits(w *Work, n int) bool {
-	return n == 0 || n < s.windowSize(w) && len(w.Out) < w.Limits.PendingBytes
+	return n == 0 || n < s.windowSize(w) && w.pending() < w.Limits.PendingBytes
 }
 
 // windowSize is how many messages may be unfinished [MQTT-3.3.4-9].
