@@ -35,8 +35,8 @@ func TestLargeMessagesForManyComeWhole(t *testing.T) {
 					o := client.Options{URL: scheme + "://" + s.mqtt[i], TLS: &tls.Config{RootCAs: id.roots}}
 					to := load.Target{Dial: func(ctx context.Context) (net.Conn, error) { return client.Open(ctx, o) }}
 					r, err := load.Run(t.Context(), to, load.Scenario{
-						Shape: load.Fanout, Publishers: 2, Subscribers: 40, QoS: qos, Window: 8, Sizes: []int{64 << 10, 100, 300 << 10, 16 << 10},
-					}, load.Timing{Measure: 200 * time.Millisecond, Drain: patience})
+						Shape: load.Fanout, Publishers: 1, Subscribers: 20, QoS: qos, Window: 8, Sizes: []int{64 << 10, 100, 300 << 10, 16 << 10},
+					}, load.Timing{Measure: 50 * time.Millisecond, Drain: patience})
 					if err != nil {
 						t.Fatal(err)
 					}
