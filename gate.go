@@ -2,24 +2,56 @@ package fantail
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/fantail-mqtt/fantail/internal/auth"
+	"github.com/fantail-mqtt/fantail/internal/auth/file"
+	"github.com/fantail-mqtt/fantail/internal/auth/hash"
 	"github.com/fantail-mqtt/fantail/internal/config"
 	"github.com/fantail-mqtt/fantail/internal/conn"
+	"github.com/fantail-mqtt/fantail/internal/metrics"
 	"github.com/fantail-mqtt/fantail/packet"
 )
 
 // gate decides who may connect by the configuration.
 type gate struct {
-	chain *auth.Chain
-	users *auth.Users
+	chain  *auth.Chain
+	users  *auth.Users
+	hashes *hash.Pool // of every step that checks passwords
+	files  []*file.File
+	setUp  func() bool // whether clients can show who they are
+	lasts  []lasting
+}
+
+// lasting is a step that holds something until Close.
+type lasting interface {
+	auth.Step
+	Close()
+}
+
+// start lets those steps begin that work by themselves.
+func (g *gate) start() {
+	for _, l := range g.lasts {
+		if s, ok := l.(interface{ Start() }); ok {
+			s.Start()
+		}
+	}
+}
+
+func (g *gate) close() {
+	if g == nil {
+		return
+	}
+	for _, l := range g.lasts {
+		l.Close()
+	}
 }
 
 // newGate makes the chain of the steps in the configuration.
 func (b *Broker) newGate() (*gate, error) {
 	a := &b.config.Auth
-	g := &gate{}
+	g := &gate{hashes: hash.NewPool(0, 0)}
 	users := make([]auth.User, 0, len(a.Users))
 	for _, u := range a.Users {
 		users = append(users, auth.User{Name: u.Name, Password: u.Password})
@@ -32,11 +64,13 @@ func (b *Broker) newGate() (*gate, error) {
 	for i := range a.Steps() {
 		s, err := b.step(g, &a.Steps()[i])
 		if err != nil {
+			g.close()
 			return nil, fmt.Errorf("auth.chain[%d]: %w", i, err)
 		}
 		steps = append(steps, s)
 	}
-	g.chain = auth.NewChain(steps, a.Anonymous, func() bool { return len(a.Users)+len(a.Chain) > 0 })
+	g.setUp = func() bool { return len(a.Users)+len(a.Chain) > 0 }
+	g.chain = auth.NewChain(steps, a.Anonymous, g.setUp)
 	return g, nil
 }
 
@@ -45,9 +79,55 @@ func (b *Broker) step(g *gate, s *config.Step) (auth.Step, error) {
 	switch {
 	case s.Users != nil:
 		return g.users, nil
+	case s.PasswordFile != nil:
+		f, err := file.New(file.Options{Path: s.PasswordFile.Path, Pool: g.hashes})
+		if err != nil {
+			return nil, err
+		}
+		g.files = append(g.files, f)
+		return f, nil
+	case s.JWT != nil:
+		return keep(g, "jwt", s.JWT, b.stepJWT)
+	case s.HTTP != nil:
+		return keep(g, "http", s.HTTP, b.stepHTTP)
+	case s.SQL != nil:
+		return keep(g, "sql", s.SQL, b.stepSQL(g))
+	case s.LDAP != nil:
+		return b.stepLDAP(s.LDAP)
+	case s.Certificate != nil:
+		return stepCertificate(s.Certificate)
 	default:
 		return nil, fmt.Errorf("the step names nothing that checks clients")
 	}
+}
+
+// keep makes a step that lasts as long as the gate does.
+func keep[S any, T lasting](g *gate, name string, s S, step func(S) (T, error)) (auth.Step, error) {
+	t, err := step(s)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	g.lasts = append(g.lasts, t)
+	return t, nil
+}
+
+// reload reads anew what the steps have read from files. Nothing of it is in
+// force before commit.
+func (g *gate) reload() (commit func(), err error) {
+	var commits []func()
+	var errs []error
+	for _, f := range g.files {
+		c, err := f.Prepare()
+		commits, errs = append(commits, c), append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return func() {
+		for _, c := range commits {
+			c()
+		}
+	}, nil
 }
 
 // quick decides what needs no waiting.
@@ -63,6 +143,15 @@ func (g *gate) quick(r *ConnectRequest) (decided bool, grant *Grant, err error) 
 // Authenticate implements Authenticator.
 func (g *gate) Authenticate(ctx context.Context, r *ConnectRequest) (*Grant, error) {
 	return verdict(g.chain.Authenticate(ctx, r))
+}
+
+// figures are those of the steps.
+func (g *gate) figures() []metrics.Step {
+	var list []metrics.Step
+	for _, f := range g.chain.Figures() {
+		list = append(list, metrics.Step{Name: f.Step, Ignored: f.Ignored, Allowed: f.Allowed, Denied: f.Denied, Failed: f.Failed})
+	}
+	return list
 }
 
 // verdict is what the trials come to: the last one decides.

@@ -67,6 +67,17 @@ type Info struct {
 	Expiry      uint32
 	ConnectedAt int64  // unix milliseconds
 	Grant       *Grant // nil: nobody knows the client
+	// Restored says that the client has not come back since the broker started:
+	// of what is here, only ClientID, UserName and Grant.UserName are known.
+	Restored bool
+}
+
+// Owner is the user name that the client has proved, empty if it has not.
+func (i *Info) Owner() string {
+	if i == nil || i.Grant == nil {
+		return ""
+	}
+	return i.UserName
 }
 
 // Action is what a client wants to do with a topic.

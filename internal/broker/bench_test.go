@@ -25,6 +25,8 @@ func (n *nowhere) Info() *Info                  { return &n.info }
 
 func (*nowhere) Join(*Client) {}
 
+func (*nowhere) Ruled() bool { return false }
+
 func (n *nowhere) Version() packet.Version { return n.info.Version }
 
 // scene is a broker with a publisher, one subscriber to all that it publishes,
@@ -60,7 +62,8 @@ func (s *scene) connect(id string) (*Client, *nowhere) {
 	link := &nowhere{info: Info{ClientID: id, Version: packet.V311, Addr: &net.TCPAddr{}}}
 	s.t.Begin()
 	defer s.t.End()
-	return s.b.Connect(s.t, link, &Connect{Info: link.info, Terms: session.Terms{Version: packet.V311}}), link
+	c, _ := s.b.Connect(s.t, link, &Connect{Info: link.info, Terms: session.Terms{Version: packet.V311}}) // it is nobody's client id
+	return c, link
 }
 
 func (s *scene) subscribe(tb testing.TB, c *Client, link *nowhere, filters ...string) {

@@ -23,7 +23,7 @@ func audience(tb testing.TB, b *Broker, n int) (links []*link, clients []*Client
 			l := newLink(fmt.Sprint("sub", i), v)
 			l.keeps = true
 			b.Admit(0)
-			c := b.Connect(t, l, &Connect{Info: l.info, Terms: session.Terms{Version: v, ReceiveMaximum: 1000}})
+			c, _ := b.Connect(t, l, &Connect{Info: l.info, Terms: session.Terms{Version: v, ReceiveMaximum: 1000}})
 			if err := b.Subscribe(t, c, l, &packet.Subscribe{ID: 1, Filters: []packet.Subscription{{Filter: "a", QoS: byte(i % 2)}}}); err != nil {
 				tb.Fatal(err)
 			}

@@ -93,6 +93,10 @@ func TestParseNamesEveryMistake(t *testing.T) {
 				`line 5: auth.users[2].name: "ann" is auth.users[0] already`,
 			},
 		},
+		"password file without a path": {
+			"auth:\n  chain:\n    - users: {}\n    - password_file:\n",
+			[]string{"line 4: auth.chain[1].password_file.path: is missing: name the file, which fantail passwd writes"},
+		},
 		"users as a map": {
 			"auth:\n  users: {ann: secret}\n",
 			[]string{"line 2: auth.users: here goes a list: write each item on a line of its own that begins with -"},

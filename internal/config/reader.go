@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"slices"
@@ -143,8 +144,35 @@ func (r *reader) reflected(node ast.Node, path string, into reflect.Value) {
 			into.Set(reflect.Append(into, reflect.Zero(into.Type().Elem())))
 			r.value(node, path, into.Index(into.Len()-1).Addr().Interface())
 		})
+	case reflect.Map:
+		r.named(node, path, into)
 	default:
 		r.scalar(node, path, into.Addr().Interface())
+	}
+}
+
+// named reads a map of names, which are the owner's, to structs.
+func (r *reader) named(node ast.Node, path string, into reflect.Value) {
+	pairs, ok := node.(ast.MapNode)
+	if !ok {
+		r.addAt(node, path, "here go names, each with its keys and values")
+		return
+	}
+	into.SetZero()
+	for entries := pairs.MapRange(); entries.Next(); {
+		name := entries.Key().GetToken().Value
+		full := join(path, name)
+		if line, twice := r.lines[full]; twice {
+			r.addAt(entries.Key(), full, "is written twice, first in line %d", line)
+			continue
+		}
+		r.lines[full] = lineOf(entries.Key())
+		if into.IsNil() {
+			into.Set(reflect.MakeMap(into.Type()))
+		}
+		value := reflect.New(into.Type().Elem())
+		r.value(entries.Value(), full, value.Interface())
+		into.SetMapIndex(reflect.ValueOf(name), value.Elem())
 	}
 }
 
@@ -224,7 +252,7 @@ func (r *reader) listenerURL(text, path, key string, into *Listener) {
 // override takes the options of a map before those of its URL.
 func (l *Listener) override(options Listener) {
 	for key, value := range map[*string]string{
-		&l.Cert: options.Cert, &l.Key: options.Key, &l.ClientCA: options.ClientCA,
+		&l.Cert: options.Cert, &l.Key: options.Key, &l.ClientCA: options.ClientCA, &l.CRL: options.CRL,
 		&l.ClientCert: options.ClientCert, &l.MinVersion: options.MinVersion,
 	} {
 		if value != "" {
@@ -232,6 +260,8 @@ func (l *Listener) override(options Listener) {
 		}
 	}
 	l.ProxyProtocol = l.ProxyProtocol || options.ProxyProtocol
+	l.MaxConnections = cmp.Or(options.MaxConnections, l.MaxConnections)
+	l.ConnectRate = cmp.Or(options.ConnectRate, l.ConnectRate)
 }
 
 func (r *reader) scalar(node ast.Node, path string, into any) {

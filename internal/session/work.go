@@ -15,14 +15,16 @@ type Work struct {
 	Out    []byte // the client's encoded packets; steps append to it
 
 	// Large says that the current message is encoded into memory of its own, which
-	// its sessions may share. Message sets it to
-	// no. Where Share says so, too, it
-	// is not copied to Out, but appended to Parts, behind what was in Out by then.
+	// its sessions may share; Message takes that back. Where Share says so, too, it is
+	// not copied to Out, but appended to Parts, behind what was in Out by then.
 	Large, Share bool
 	Parts        []Part
 	Ahead        int // bytes of Parts, and of what waits before them
 
 	Full bool // no queue may grow
+
+	// Pace bounds what is sent in this step; nil: nothing does.
+	Pace *Pace
 
 	// Changes of durable state, in order; steps of durable sessions append to
 	// it. A packet that depends on one waits until the change is safe.
@@ -55,6 +57,18 @@ type Work struct {
 type Part struct {
 	Bytes  []byte
 	Shared bool
+}
+
+// Pace is how much may be sent to a client now. What has to wait does so in its
+// queue, until the caller calls Drain.
+type Pace struct {
+	Messages int // so many more; encoding one takes it from there
+	End      int // and until so many bytes are pending
+}
+
+// slow says that nothing more may be sent in this step.
+func (w *Work) slow() bool {
+	return w.Pace != nil && (w.Pace.Messages <= 0 || w.pending() >= w.Pace.End)
 }
 
 // Change is one change of durable state.
