@@ -152,7 +152,9 @@ func (t *Tick) lend(c *Client) {
 		return
 	}
 	m := c.more()
+	m.unsent = 0
 	for _, p := range t.given {
+		m.unsent += room(p)
 		if !p.Shared {
 			m.backlog.lent = append(m.backlog.lent, p.Bytes)
 		}

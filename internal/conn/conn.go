@@ -517,8 +517,7 @@ func (c *Conn) Due(now int64) (next int64) {
 // Write implements broker.Link.
 func (c *Conn) Write(parts [][]byte) (flushed, kept bool) {
 	if g, ok := c.sock.(loop.Gatherer); ok {
-		flushed = g.Gather(parts)
-		return flushed, !flushed
+		return g.Gather(parts)
 	}
 	return c.sock.Write(parts[0]), false
 }

@@ -251,17 +251,34 @@ func (c *econn) write(b []byte) bool {
 }
 
 // Gather implements [Gatherer].
-func (c *econn) Gather(parts [][]byte) bool {
+func (c *econn) Gather(parts [][]byte) (flushed, kept bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.fd < 0 || c.finishing() != nil {
-		return true // nobody will read it
+		return true, false // nobody will read it
 	}
 	rest := c.push(parts)
-	if len(rest) > 0 {
+	switch n := length(rest); {
+	case n == 0:
+		return true, false
+	case n < worthKeeping:
+		c.wait(bytes.Join(rest, nil))
+		return false, false
+	default:
 		c.wait(rest...)
+		return false, true
 	}
-	return len(rest) == 0
+}
+
+// worthKeeping is what is kept rather than copied: a little may be in a buffer that
+// is much larger.
+const worthKeeping = 32 << 10
+
+func length(parts [][]byte) (n int) {
+	for _, p := range parts {
+		n += len(p)
+	}
+	return n
 }
 
 // push sends parts, if nothing is unsent, and returns what is over. The caller

@@ -3,6 +3,7 @@ package loop
 import (
 	"bytes"
 	"io"
+	"slices"
 	"testing"
 
 	"github.com/fantail-mqtt/fantail/internal/wheel"
@@ -50,14 +51,21 @@ func TestWhatIsGatheredComesInOrder(t *testing.T) {
 		want = append(want, want...)
 		parts = append(parts, parts...)
 	}
-	if c.Gather(parts) {
+	if flushed, kept := c.Gather(parts); flushed || !kept {
 		t.Fatal("all fitted into the socket: the test has tested something else")
 	}
 	tail := []byte("written behind it")
-	if p.conn.Write(tail) || c.Gather([][]byte{[]byte("gathered"), []byte("behind that")}) {
-		t.Error("what waits behind the unsent was called flushed")
+	little := [][]byte{[]byte("gathered"), []byte("behind that")}
+	both := slices.Clone(little)
+	if flushed, kept := c.Gather([][]byte{tail}); flushed || kept {
+		t.Errorf("a little behind the unsent was flushed: %v, kept: %v", flushed, kept)
+	}
+	if flushed, kept := c.Gather(little); flushed || kept {
+		t.Errorf("a little behind the unsent was flushed: %v, kept: %v", flushed, kept)
 	}
 	clear(tail) // it was copied
+	clear(both[0])
+	clear(both[1])
 	want = append(want, "written behind itgatheredbehind that"...)
 	got := make([]byte, len(want))
 	if _, err := io.ReadFull(peer, got); err != nil {
@@ -67,7 +75,7 @@ func TestWhatIsGatheredComesInOrder(t *testing.T) {
 		t.Error("what came is not what was gathered")
 	}
 	receive(t, p.writable)
-	if !c.Gather([][]byte{[]byte("a"), []byte("b")}) {
+	if flushed, _ := c.Gather([][]byte{[]byte("a"), []byte("b")}); !flushed {
 		t.Error("two bytes did not fit into an empty socket")
 	}
 	p.conn.Finish([]byte("c"), nil)
@@ -82,7 +90,7 @@ func TestWhatIsGatheredIsNotWrittenTo(t *testing.T) {
 	_, c, p := gatherer(t)
 	memory := pattern(16<<20, 1)
 	same := bytes.Clone(memory)
-	if c.Gather([][]byte{memory[:8<<20]}) {
+	if flushed, kept := c.Gather([][]byte{memory[:8<<20]}); flushed || !kept {
 		t.Fatal("all fitted into the socket: the test has tested something else")
 	}
 	p.conn.Write([]byte("behind it"))

@@ -56,10 +56,11 @@ type Conn interface {
 
 // Gatherer is a Conn that sends pieces of memory as they are.
 type Gatherer interface {
-	// Gather is Write of all parts, one behind the other, without a copy: what is
-	// over stays where it is, and may not change until Handler.Writable comes. It
-	// may change parts itself, but does not keep it. None of the parts is empty.
-	Gather(parts [][]byte) (flushed bool)
+	// Gather is Write of all parts, one behind the other. If they were kept, what is
+	// over stays where it is, and may not change until Handler.Writable comes; a
+	// little is copied. It may change parts itself, but does not keep that. None of
+	// the parts is empty.
+	Gather(parts [][]byte) (flushed, kept bool)
 }
 
 // Descripted is a connection that has a descriptor. The kernel gives the lowest
