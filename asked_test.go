@@ -2,6 +2,7 @@ package fantail_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
@@ -68,15 +69,17 @@ func TestServerThatIsAsked(t *testing.T) {
 			fantail.Step{HTTP: &fantail.StepHTTP{URL: d.URL + "/auth", CA: d.ca, Failures: 2, Rest: 50 * time.Millisecond}},
 			fantail.Step{Users: &fantail.StepUsers{}},
 		), nil)
+		n := 0
 		hello := func(user, password string, want packet.Code) packet.Connack {
 			t.Helper()
-			ack := s.dial(t).hello("x", login(user, password))
+			n++
+			ack := s.dial(t).hello(fmt.Sprint(n), login(user, password))
 			if ack.Code != want {
 				t.Errorf("%s: %v, want %v", user, ack.Code, want)
 			}
 			return ack
 		}
-		if ack := hello("dev", "right", packet.Success); ack.AssignedClientID != "known-x" {
+		if ack := hello("dev", "right", packet.Success); ack.AssignedClientID != "known-1" {
 			t.Errorf("the client is called %q", ack.AssignedClientID)
 		}
 		hello(`"},{"a": "'; DROP TABLE users; --<b>&user=x#/../${password}`, "right", packet.Success)

@@ -25,8 +25,35 @@ type StepJWT = config.StepJWT
 // StepHTTP asks a server about clients.
 type StepHTTP = config.StepHTTP
 
+// StepSQL looks clients up in a database.
+type StepSQL = config.StepSQL
+
+// StepLDAP asks a directory about clients.
+type StepLDAP = config.StepLDAP
+
+// StepCertificate lets clients in by their certificates.
+type StepCertificate = config.StepCertificate
+
+// Secret is a text that is never shown, however it is printed or encoded.
+type Secret = config.Secret
+
 // Limits bound what one client, one message and the whole broker may cost.
 type Limits = config.Limits
+
+// LimitSet are limits of some clients.
+type LimitSet = config.LimitSet
+
+// Unauthenticated bounds connections that are not let in yet.
+type Unauthenticated = config.Unauthenticated
+
+// PerAddress bounds what comes from one address.
+type PerAddress = config.PerAddress
+
+// PerUser bounds all clients of one user name together.
+type PerUser = config.PerUser
+
+// Flapping says when a client connects too often.
+type Flapping = config.Flapping
 
 // Listener is one address to serve.
 type Listener = config.Listener

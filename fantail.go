@@ -28,6 +28,7 @@ import (
 	"github.com/fantail-mqtt/fantail/internal/broker"
 	"github.com/fantail-mqtt/fantail/internal/config"
 	"github.com/fantail-mqtt/fantail/internal/conn"
+	"github.com/fantail-mqtt/fantail/internal/limit"
 	"github.com/fantail-mqtt/fantail/internal/listen"
 	"github.com/fantail-mqtt/fantail/internal/lock"
 	"github.com/fantail-mqtt/fantail/internal/loop"
@@ -101,6 +102,7 @@ type Broker struct {
 	conns  *conn.Server
 	lock   *lock.Lock
 	store  *store.Store // nil: state is in memory
+	guard  *guard
 
 	control *api.Control // nil: no data folder
 	ready   chan struct{}
@@ -155,6 +157,7 @@ func (b *Broker) assemble() error {
 		log = b.store
 	}
 	b.wheel = wheel.New()
+	b.guard = newGuard(b)
 	b.broker = broker.New(broker.Options{
 		Node: c.Node, Limits: brokerLimits(&c.Limits), Strategy: strategy,
 		Log: log, Logger: forwardLog(b), Wheel: b.wheel, AnyOwner: c.Auth.ClientIDs == config.ClientIDsShared, SysInterval: max(c.SysInterval, 0),
@@ -165,11 +168,13 @@ func (b *Broker) assemble() error {
 	b.policy = access.NewPolicy(access.Sources{SetUp: b.gate.setUp()})
 	b.broker.UseAccess(b.policy)
 	if b.store == nil {
+		b.guard.watchBans()
 		return nil
 	}
 	if err := b.broker.Restore(b.store.Recover); err != nil {
 		return fmt.Errorf("read the state in %s: %w: choose another with --data, and bring a backup into it with --restore", c.Data, err)
 	}
+	b.guard.watchBans()
 	return nil
 }
 
@@ -359,6 +364,7 @@ func (b *Broker) Reload(c Config) error {
 	if b.conns != nil {
 		b.conns.SetLimits(connLimits(&c.Limits))
 	}
+	b.guard.set(&c.Limits)
 	return nil
 }
 
@@ -401,12 +407,30 @@ func brokerLimits(l *config.Limits) broker.Limits {
 		TopicLevels: l.TopicLevels, Subscriptions: l.Subscriptions, WildcardSubscriptions: l.WildcardSubscriptions,
 		MatchNodes: l.MatchNodes, RetainedMessages: l.RetainedMessages, RetainedBytes: int64(l.RetainedBytes), QueuedBytes: int64(l.QueuesBytes),
 		QueuedMemory: int64(l.QueuesMemory), AllPendingBytes: int64(l.AllPendingBytes),
+		MessagesOut: limit.Rate(l.MessagesOut), BytesOut: limit.Rate(l.BytesOut),
+		ClientRetainedMessages: l.ClientRetainedMessages, ClientRetainedBytes: int64(l.ClientRetainedBytes),
 	}
 }
 
 func connLimits(l *config.Limits) conn.Limits {
+	c := clientLimits(l)
+	c.Sets = make(map[string]*conn.Limits, len(l.Sets))
+	for name, set := range l.Sets {
+		merged := l.With(set)
+		own, client := clientLimits(&merged), brokerLimits(&merged)
+		own.Client = &client
+		c.Sets[name] = &own
+	}
+	return c
+}
+
+func clientLimits(l *config.Limits) conn.Limits {
 	return conn.Limits{
-		Packet: int(l.Packet), ConnectTimeout: l.ConnectTimeout, KeepAliveMax: uint16(l.KeepAliveMax / time.Second),
+		Packet: int(l.Packet), ConnectPacket: int(l.ConnectPacket), ConnectTimeout: l.ConnectTimeout, KeepAliveMax: uint16(l.KeepAliveMax / time.Second),
 		ClientID: l.ClientID, SessionExpiryMax: uint32(l.SessionExpiryMax / time.Second), Connections: int64(l.Connections),
+		Messages: limit.Rate(l.MessagesIn), Bytes: limit.Rate(l.BytesIn),
+		WithoutQoS2: l.MaximumQoS < 2, WithoutQoS1: l.MaximumQoS < 1, WithoutRetain: l.NoRetain,
+		MessageExpiryMax: uint32(l.MessageExpiryMax / time.Second), RetainedExpiry: uint32(l.RetainedExpiry / time.Second),
+		ReceiveMaximum: uint16(l.ReceiveMaximum), TopicAliasMaximum: uint16(max(l.TopicAliasMaximum, 0)),
 	}
 }

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/fantail-mqtt/fantail/internal/auth"
 	"github.com/fantail-mqtt/fantail/internal/auth/file"
 	"github.com/fantail-mqtt/fantail/internal/auth/hash"
 	"github.com/fantail-mqtt/fantail/internal/config"
 	"github.com/fantail-mqtt/fantail/internal/conn"
+	"github.com/fantail-mqtt/fantail/internal/limit"
 	"github.com/fantail-mqtt/fantail/internal/metrics"
 	"github.com/fantail-mqtt/fantail/packet"
 )
@@ -22,6 +24,8 @@ type gate struct {
 	files  []*file.File
 	setUp  func() bool // whether clients can show who they are
 	lasts  []lasting
+
+	guesses *limit.Guesses
 }
 
 // lasting is a step that holds something until Close.
@@ -51,10 +55,10 @@ func (g *gate) close() {
 // newGate makes the chain of the steps in the configuration.
 func (b *Broker) newGate() (*gate, error) {
 	a := &b.config.Auth
-	g := &gate{hashes: hash.NewPool(0, 0)}
+	g := &gate{hashes: hash.NewPool(0, 0), guesses: limit.NewGuesses(max(b.config.Limits.WrongPasswords, 0))}
 	users := make([]auth.User, 0, len(a.Users))
 	for _, u := range a.Users {
-		users = append(users, auth.User{Name: u.Name, Password: u.Password})
+		users = append(users, auth.User{Name: u.Name, Password: string(u.Password)})
 	}
 	var err error
 	if g.users, err = auth.NewUsers(users); err != nil {
@@ -134,7 +138,8 @@ func (g *gate) reload() (commit func(), err error) {
 func (g *gate) quick(r *ConnectRequest) (decided bool, grant *Grant, err error) {
 	t, decided := g.chain.Quick(r)
 	if !decided {
-		return false, nil, nil
+		err = g.guessing(r)
+		return err != nil, nil, err
 	}
 	grant, err = verdict([]auth.Trial{t})
 	return true, grant, err
@@ -142,7 +147,25 @@ func (g *gate) quick(r *ConnectRequest) (decided bool, grant *Grant, err error) 
 
 // Authenticate implements Authenticator.
 func (g *gate) Authenticate(ctx context.Context, r *ConnectRequest) (*Grant, error) {
-	return verdict(g.chain.Authenticate(ctx, r))
+	grant, err := verdict(g.chain.Authenticate(ctx, r))
+	if refusal, ok := errors.AsType[*packet.Refusal](err); ok && refusal.Code == packet.BadUserNameOrPassword {
+		g.guesses.Wrong(ipOf(r.Peer.Addr), r.UserName, limit.At(time.Now().UnixMilli()))
+	}
+	return grant, err
+}
+
+// guessing refuses a client whose password is not looked at, after too many
+// wrong ones.
+func (g *gate) guessing(r *ConnectRequest) error {
+	wait := g.guesses.Wait(ipOf(r.Peer.Addr), r.UserName, limit.At(time.Now().UnixMilli()))
+	if wait <= 0 {
+		return nil
+	}
+	return &conn.Advice{
+		Refusal: packet.Refuse(packet.ConnectionRateExceeded, "too many wrong passwords"), Reason: "wrong_passwords", Step: "limits.wrong_passwords",
+		Why: fmt.Sprintf("too many wrong passwords came for the user name from this address: none is looked at for %v", wait.Round(time.Second)),
+		Do:  "correct the password in the client, and let it wait between its tries",
+	}
 }
 
 // figures are those of the steps.

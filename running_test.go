@@ -313,7 +313,7 @@ func TestMetricsHaveNoLabelPerClient(t *testing.T) {
 			}
 		}
 		slices.Sort(labels)
-		if want := []string{"qos", "reason", "version"}; !slices.Equal(labels, want) {
+		if want := []string{"qos", "reason", "step", "version"}; !slices.Equal(labels, want) {
 			t.Errorf("the labels are %v, want %v", labels, want)
 		}
 	})

@@ -30,6 +30,7 @@ func (b *Broker) start() error {
 		Limits: connLimits(&b.config.Limits), ReceiveMaximum: uint16(b.config.Limits.ReceiveMaximum),
 		TopicAliasMaximum: uint16(max(b.config.Limits.TopicAliasMaximum, 0)), PendingBytes: int(b.config.Limits.PendingBytes),
 		ServerReference: b.config.ServerReference, ResponseInfo: b.config.ResponseInformation,
+		Users: b.guard.users, Arriving: b.guard.arriving, Arrived: b.guard.arrived,
 	}
 	if len(b.config.Auth.Users) > 0 {
 		o.Exchange = func(method string) (conn.Exchange, error) { return b.gate.users.Begin(method) }
@@ -49,6 +50,7 @@ func (b *Broker) start() error {
 		if err := b.open(l); err != nil {
 			return err
 		}
+		b.guard.set(&b.config.Limits)
 	}
 	return nil
 }
@@ -58,7 +60,7 @@ func (b *Broker) openControl() (err error) {
 	if b.config.Data == "" {
 		return nil
 	}
-	o := api.ControlOptions{Data: b.config.Data, Version: b.version, Logger: b.logger, Explain: b.explain}
+	o := api.ControlOptions{Bans: bans{b.guard}, Data: b.config.Data, Version: b.version, Logger: b.logger, Explain: b.explain}
 	if b.store != nil {
 		o.Store = stored{b}
 	}
@@ -71,12 +73,20 @@ func (b *Broker) newGroup() (loop.Group, error) {
 		Loops:   b.config.Loop.Loops,
 		Tick:    b.config.Loop.Tick,
 		Local:   func() loop.Local { return b.broker.NewTick() },
-		OnError: func(err error) { b.logger.Error("cannot accept", slog.Any("err", err)) },
+		OnError: b.cannotAccept,
 	}
 	if b.config.Loop.Transport == config.TransportPortable {
 		return loop.NewPortable(o), nil
 	}
 	return loop.New(o, b.wheel)
+}
+
+// cannotAccept logs what a listener says ten times a second while there is no
+// descriptor left.
+func (b *Broker) cannotAccept(err error) {
+	if n, ok := b.guard.held.may("accept", time.Now()); ok {
+		b.logger.Error("cannot accept", slog.Any("err", err), slog.Int("held_back", n))
+	}
 }
 
 // open serves one listener.
@@ -90,13 +100,13 @@ func (b *Broker) open(l config.Listener) error {
 		return nil
 	}
 	opened, err := listen.Open(listen.Options{
-		Group: b.group, Wheel: b.wheel, Refused: b.refused, FirstPacket: b.config.Limits.ConnectTimeout,
+		Group: b.group, Wheel: b.wheel, Refused: b.refused, Guard: b.guard, FirstPacket: b.config.Limits.ConnectTimeout,
 		Upper: func(_ loop.Local, c loop.Conn, p listen.Peer) loop.Handler {
 			peer := conn.Peer{Addr: p.Addr, Transport: p.Transport, Listener: p.Listener, Origin: p.Origin}
 			if p.TLS != nil && len(p.TLS.VerifiedChains) > 0 {
 				peer.Certificate = p.TLS.PeerCertificates[0]
 			}
-			return b.conns.Accept(c, peer)
+			return b.conns.AcceptAs(c, peer, conn.Entry{Pass: p.Pass, Due: p.Due, Refused: p.Refused})
 		},
 	}, l)
 	if err != nil {
@@ -124,8 +134,8 @@ func (b *Broker) isReady() error {
 func (b *Broker) refused(r listen.Refusal) {
 	b.broker.Stats().Refused.Add(r.Reason)
 	level := slog.LevelInfo
-	if r.Reason == listen.ReasonClosedEarly {
-		level = slog.LevelDebug // a port scan, or a health check of a load balancer
+	if r.Reason == listen.ReasonClosedEarly || told(r.Reason) {
+		level = slog.LevelDebug // a port scan, or a health check of a load balancer; or it is logged already
 	}
 	who := r.Addr.String()
 	if host, _, err := net.SplitHostPort(who); err == nil {

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -127,43 +128,40 @@ func TestTokens(t *testing.T) {
 			JWKS: i.URL, JWKSCA: i.ca, Issuer: "https://id.example", Audience: []string{"mqtt"},
 			Claims: map[string]string{"sub": "${username}", "client": "${clientid}"},
 		}}, fantail.Step{Users: &fantail.StepUsers{}}), nil)
-		claims := func(change func(c jwt.MapClaims)) jwt.MapClaims {
-			c := jwt.MapClaims{"iss": "https://id.example", "aud": "mqtt", "sub": "dev", "client": "x", "exp": time.Now().Add(time.Hour).Unix()}
-			if change != nil {
-				change(c)
-			}
-			return c
+		token := func(id string, more jwt.MapClaims) string {
+			c := jwt.MapClaims{"iss": "https://id.example", "aud": "mqtt", "sub": "dev", "client": id, "exp": time.Now().Add(time.Hour).Unix()}
+			maps.Copy(c, more)
+			return i.token(t, c)
 		}
-		good := i.token(t, claims(nil))
-		cases := []struct {
-			user, password string
-			want           packet.Code
-			why            string
+		good, foreign := token("good", nil), token("forged", nil)
+		forged := foreign[:len(foreign)-8] + "AAAAAAAA"
+		for _, c := range []struct {
+			id, user, password string
+			want               packet.Code
+			why                string
 		}{
-			{"dev", good, packet.Success, ""},
-			{"ann", "pencil", packet.Success, ""}, // the step behind it
-			{"ann", "eraser", packet.BadUserNameOrPassword, "the password is wrong"},
-			{"eve", good, packet.BadUserNameOrPassword, "the token's claim sub is \\\"dev\\\", and the client says \\\"eve\\\""},
-			{"dev' OR '1'='1", good, packet.BadUserNameOrPassword, "the token's claim sub"},
-			{"dev", good[:len(good)-8] + "AAAAAAAA", packet.BadUserNameOrPassword, "signature of the token is wrong"},
-			{"dev", i.token(t, claims(func(c jwt.MapClaims) { c["exp"] = time.Now().Add(-time.Hour).Unix() })), packet.BadUserNameOrPassword, "the token expired at"},
-			{"dev", i.token(t, claims(func(c jwt.MapClaims) { c["nbf"] = time.Now().Add(time.Hour).Unix() })), packet.BadUserNameOrPassword, "is the clock of the device that signed it right?"},
-			{"dev", i.token(t, claims(func(c jwt.MapClaims) { c["aud"] = "shop" })), packet.BadUserNameOrPassword, "for somebody else (aud)"},
-			{"dev", i.token(t, claims(func(c jwt.MapClaims) { c["client"] = "y" })), packet.BadUserNameOrPassword, "the token's claim client"},
-			{"dev", "eyJhbGciOiJub25lIn0." + strings.Split(good, ".")[1] + ".", packet.BadUserNameOrPassword, "none of those that are verified"},
-		}
-		for n, c := range cases {
-			w := s.dial(t)
-			ack := w.hello("x", login(c.user, c.password))
+			{"good", "dev", good, packet.Success, ""},
+			{"ann", "ann", "pencil", packet.Success, ""}, // the step behind it
+			{"ann2", "ann", "eraser", packet.BadUserNameOrPassword, "the password is wrong"},
+			{"eve", "eve", token("eve", nil), packet.BadUserNameOrPassword, `the token's claim sub is "dev", and the client says "eve"`},
+			{"sql", "dev' OR '1'='1", token("sql", nil), packet.BadUserNameOrPassword, "the token's claim sub"},
+			{"copied", "dev", good, packet.BadUserNameOrPassword, `the token's claim client is "good"`},
+			{"forged", "dev", forged, packet.BadUserNameOrPassword, "signature of the token is wrong"},
+			{"late", "dev", token("late", jwt.MapClaims{"exp": time.Now().Add(-time.Hour).Unix()}), packet.BadUserNameOrPassword, "the token expired at"},
+			{"early", "dev", token("early", jwt.MapClaims{"nbf": time.Now().Add(time.Hour).Unix()}), packet.BadUserNameOrPassword, "is the clock of the device that signed it right?"},
+			{"aud", "dev", token("aud", jwt.MapClaims{"aud": "shop"}), packet.BadUserNameOrPassword, "for somebody else (aud)"},
+			{"none", "dev", "eyJhbGciOiJub25lIn0." + strings.Split(good, ".")[1] + ".", packet.BadUserNameOrPassword, "none of those that are verified"},
+		} {
+			ack := s.dial(t).hello(c.id, login(c.user, c.password))
 			if ack.Code != c.want {
-				t.Errorf("case %d: %v, want %v", n, ack.Code, c.want)
+				t.Errorf("%s: %v, want %v", c.id, ack.Code, c.want)
 			}
 			if c.why == "" {
 				continue
 			}
-			s.log.wait(t, "connection refused", c.why)
-			if strings.Contains(ack.Reason, "token") || strings.Contains(ack.Reason, "sub") {
-				t.Errorf("case %d: the client hears %q", n, ack.Reason)
+			s.log.wait(t, "connection refused", "client="+c.id+" ", c.why, "step=")
+			if ack.Reason != "user name or password is wrong" {
+				t.Errorf("%s: the client hears %q", c.id, ack.Reason)
 			}
 		}
 		if lines := s.log.having(good[:40]); len(lines) > 0 {
@@ -172,8 +170,41 @@ func TestTokens(t *testing.T) {
 	})
 }
 
+// A token may say what the client may do, and for how long it is good.
+func TestRightsOfATokenAndItsEnd(t *testing.T) {
+	i := newIssuer(t)
+	s := serve(t, "auto", chain(fantail.Step{JWT: &fantail.StepJWT{JWKS: i.URL, JWKSCA: i.ca, SuperuserClaim: "admin"}}), nil)
+	own := map[string]any{"pub": []string{"dev/${clientid}/up"}, "sub": []string{"dev/${clientid}/#"}}
+	w := s.device(t, "a", login("dev", i.token(t, jwt.MapClaims{"acl": own})))
+	for topic, want := range map[string]packet.Code{"dev/a/up": packet.NoMatchingSubscribers, "dev/b/up": packet.NotAuthorized, "dev/a/x": packet.NotAuthorized} {
+		if got := w.say(topic, "hello"); got != want {
+			t.Errorf("publish to %s: %v, want %v", topic, got, want)
+		}
+	}
+	for filter, want := range map[string]packet.Code{"dev/a/x": packet.GrantedQoS1, "dev/b/x": packet.NotAuthorized, "#": packet.NotAuthorized, "dev/+/x": packet.NotAuthorized} {
+		if got := w.subscribe(packet.Subscription{Filter: filter, QoS: 1}); got[0] != want {
+			t.Errorf("subscribe to %s: %v, want %v", filter, got, want)
+		}
+	}
+	deny := []any{map[string]any{"permission": "deny", "action": "all", "topic": "secret/#"}}
+	w = s.device(t, "b", login("dev", i.token(t, jwt.MapClaims{"acl": deny})))
+	if got := w.say("secret/x", "hello"); got != packet.NotAuthorized {
+		t.Errorf("publish to secret/x: %v", got)
+	}
+	w = s.device(t, "c", login("dev", i.token(t, jwt.MapClaims{"acl": deny, "admin": true})))
+	if got := w.say("secret/x", "hello"); got.Failed() {
+		t.Errorf("a superuser publishes to secret/x: %v", got)
+	}
+	bad := []any{map[string]any{"permission": "allow", "action": "publish", "topic": "a/#/b"}}
+	if ack := s.dial(t).hello("d", login("dev", i.token(t, jwt.MapClaims{"acl": bad}))); ack.Code != packet.BadUserNameOrPassword {
+		t.Errorf("rules that are none: %v", ack.Code)
+	}
+	s.log.wait(t, "connection refused", "client=d ", "the token's claim acl has a mistake in acl[0]: topic", "a/#/b")
+}
+
 // Keys may change, and their server go, while the broker runs.
 func TestKeysOfTokensChange(t *testing.T) {
+	t.Parallel() // it waits for the next look
 	i := newIssuer(t)
 	i.fail(true) // it need not run when the broker starts
 	s := serve(t, "auto", chain(fantail.Step{JWT: &fantail.StepJWT{JWKS: i.URL, JWKSCA: i.ca, JWKSRefresh: 10 * time.Second}}), nil)
@@ -190,7 +221,7 @@ func TestKeysOfTokensChange(t *testing.T) {
 	second := i.token(t, jwt.MapClaims{"sub": "dev"})
 	s.log.wait(t, "new keys of tokens", "second") // by and by; unit tests have the way by a token
 	s.connect(t, "y", login("dev", second))
-	if ack := s.dial(t).hello("x", login("dev", first)); ack.Code != packet.BadUserNameOrPassword {
+	if ack := s.dial(t).hello("z", login("dev", first)); ack.Code != packet.BadUserNameOrPassword {
 		t.Errorf("a token of the old key: %v", ack.Code)
 	}
 	i.fail(true)
@@ -213,7 +244,7 @@ func TestTokenForUserName(t *testing.T) {
 		t.Errorf("the client is called %q", ack.AssignedClientID)
 	}
 	wrong := token([]byte("another secret of at least 32 bytes"))
-	if ack := s.dial(t).hello("x", login(wrong, "")); ack.Code != packet.BadUserNameOrPassword {
+	if ack := s.dial(t).hello("y", login(wrong, "")); ack.Code != packet.BadUserNameOrPassword {
 		t.Errorf("CONNACK: %v", ack.Code)
 	}
 	s.log.wait(t, "connection refused", "user=(a token)", "signature")

@@ -81,7 +81,7 @@ func startBroker(t *testing.T, o options) addresses {
 	var c fantail.Config
 	for name, password := range o.Users {
 		c.Auth.Anonymous = "never"
-		c.Auth.Users = append(c.Auth.Users, fantail.User{Name: name, Password: password})
+		c.Auth.Users = append(c.Auth.Users, fantail.User{Name: name, Password: fantail.Secret(password)})
 	}
 	secure := "?" + url.Values{"cert": {cert}, "key": {key}, "client_ca": {at.CA}, "client_cert": {"require"}}.Encode()
 	for _, text := range []string{"tcp://127.0.0.1:0", "tls://127.0.0.1:0" + secure, "ws://127.0.0.1:0", "wss://127.0.0.1:0" + secure} {

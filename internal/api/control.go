@@ -35,6 +35,7 @@ type ControlOptions struct {
 	Data    string
 	Store   Store // nil: the broker has none
 	Explain func(context.Context, *Question) (*Explained, error)
+	Bans    Bans // nil: none can be made
 	Version string
 	Logger  *slog.Logger
 }
@@ -65,6 +66,9 @@ func OpenControl(o ControlOptions) (*Control, error) {
 	mux := http.NewServeMux()
 	(&storeAPI{store: o.Store, data: o.Data, version: o.Version, logger: o.Logger, stall: stallTime}).routes(mux)
 	explainer(o.Explain).routes(mux)
+	if o.Bans != nil {
+		(&bansAPI{o.Bans}).routes(mux)
+	}
 	c.http.Handler = c.counted(mux)
 	c.http.ReadHeaderTimeout = 10 * time.Second
 	c.http.ErrorLog = slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug)

@@ -15,6 +15,7 @@
 package auth
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/pbkdf2"
@@ -23,6 +24,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/xdg-go/scram"
 	"github.com/xdg-go/stringprep"
@@ -91,6 +93,9 @@ func (u *Users) add(user User) error {
 		}
 		return fmt.Errorf("name %q comes twice", user.Name)
 	}
+	if strings.HasSuffix(user.Password, zero) {
+		return fmt.Errorf("the password of %q ends with a zero byte, which no client can show", user.Name)
+	}
 	verifier, err := derive(user.Password, u.salt(name))
 	if err != nil {
 		return fmt.Errorf("derive the verifier of %q: %w", user.Name, err)
@@ -135,8 +140,13 @@ func (u *Users) fits(name string, password []byte) bool {
 	if err != nil {
 		return false
 	}
-	return subtle.ConstantTimeCompare(got.StoredKey, want.StoredKey) == 1 && ok
+	fits := subtle.ConstantTimeCompare(got.StoredKey, want.StoredKey) == 1
+	return fits && ok && !bytes.HasSuffix(password, []byte(zero))
 }
+
+// zero does not change a password that it ends: to HMAC, which fills its key up
+// with zeros (RFC 2104, section 2), "secret" and "secret\x00" are one.
+const zero = "\x00"
 
 // credentials finds the verifier of a name that came by SCRAM.
 func (u *Users) credentials(name string) (scram.StoredCredentials, error) {

@@ -36,6 +36,7 @@ import (
 	"time"
 
 	"github.com/fantail-mqtt/fantail/internal/access"
+	"github.com/fantail-mqtt/fantail/internal/limit"
 	"github.com/fantail-mqtt/fantail/internal/record"
 	"github.com/fantail-mqtt/fantail/internal/route"
 	"github.com/fantail-mqtt/fantail/internal/session"
@@ -128,6 +129,12 @@ type Limits struct {
 	QueuedBytes           int64 // of all sessions together
 	QueuedMemory          int64 // of those queues that are in memory; 0: no bound
 	AllPendingBytes       int64 // of all clients together; 0: no bound
+
+	// Of each client; 0: no bound.
+	MessagesOut            limit.Rate
+	BytesOut               limit.Rate
+	ClientRetainedMessages int
+	ClientRetainedBytes    int64
 }
 
 // Link is the connection of a client, as the broker sees it.
@@ -180,6 +187,7 @@ type Broker struct {
 	retained      *route.Retained[*message.Message]
 	retaining     sync.Mutex // one change of the retained store at a time, in the order of the log
 	retainedBytes atomic.Int64
+	keepers       keepers // guarded by retaining
 	reaping       wheel.Entry
 	reapAt        int64 // guarded by retaining
 
@@ -187,6 +195,8 @@ type Broker struct {
 
 	groupsMu sync.Mutex // guards groups
 	groups   map[route.Group]*group
+
+	settings settings
 
 	sweeper sweeper
 

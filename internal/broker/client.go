@@ -54,7 +54,9 @@ type busy struct {
 	waiting *waiting // for session expiry or a will delay
 	rivals  *rivals  // takeovers of the client id; what is in it is guarded by the shard's lock
 	inside  *insider
-	who     *Info // of the last connection, while there is none and somebody may ask
+	who     *Info   // of the last connection, while there is none and somebody may ask
+	limits  *Limits // that hold for the client; nil: those of everybody
+	pace    *pacer  // nil: it gets as much as there is
 }
 
 // more is the client's busy part, made if there is none. The caller holds c.mu.
@@ -68,7 +70,7 @@ func (c *Client) more() *busy {
 // trim gives the busy part back if there is nothing in it. The caller holds
 // c.mu.
 func (c *Client) trim() {
-	if m := c.busy; m != nil && len(m.walks) == 0 && m.counted == 0 && m.memory == 0 && m.pending == 0 && m.held == 0 && m.waiting == nil && m.who == nil && m.rivals == nil && m.inside == nil {
+	if m := c.busy; m != nil && len(m.walks) == 0 && m.counted == 0 && m.memory == 0 && m.pending == 0 && m.held == 0 && m.waiting == nil && m.who == nil && m.rivals == nil && m.inside == nil && m.limits == nil && m.pace == nil {
 		c.busy = nil
 	}
 }
@@ -231,6 +233,9 @@ func (t *Tick) shut(c *Client) {
 
 // settle does what a step has left but for its packets. The caller holds c.mu.
 func (t *Tick) settle(c *Client) {
+	if t.work.Pace != nil {
+		t.paced(c)
+	}
 	if !c.gone {
 		t.recount(c)
 	}

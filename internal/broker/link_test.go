@@ -331,12 +331,17 @@ func (a archive) Room(func()) bool { return true }
 func (a archive) Failing() error { return nil }
 
 // recover is what a process finds that starts on what is safe.
-func (l *ledger) recover(session func(*record.Recovered) error, retained func(*message.Message) error) error {
+func (l *ledger) recover(setting func(record.Setting) error, session func(*record.Recovered) error, retained func(*message.Message) error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s, err := l.state(l.safe)
 	if err != nil {
 		return err
+	}
+	for _, v := range s.Settings {
+		if err := setting(v); err != nil {
+			return err
+		}
 	}
 	for id, found := range s.Sessions {
 		r := &record.Recovered{Client: id, Session: *found}

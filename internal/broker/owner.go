@@ -35,10 +35,7 @@ func (b *Broker) claim(c *Client, by *Info) error {
 
 // Claim says whether a client may connect by a client id.
 func (b *Broker) Claim(id string, by *Info) error {
-	s := b.shard(id)
-	s.mu.Lock()
-	c := b.find(s, id)
-	s.mu.Unlock()
+	c := b.client(id)
 	if c == nil {
 		return nil
 	}
@@ -49,19 +46,11 @@ func (b *Broker) Claim(id string, by *Info) error {
 
 // Who is the client that is connected by a client id.
 func (b *Broker) Who(id string) (who *Info, connected bool) {
-	s := b.shard(id)
-	s.mu.Lock()
-	c := b.find(s, id)
-	s.mu.Unlock()
-	if c == nil {
+	link := b.client(id).connection()
+	if link == nil {
 		return nil, false
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.link == nil {
-		return nil, false
-	}
-	return c.link.Info(), true
+	return link.Info(), true
 }
 
 // Claimed is why a client id is refused: its session is another user's.

@@ -36,7 +36,7 @@ func (b *Broker) Publish(t *Tick, c *Client, link Link, p *packet.Publish) error
 		b.route(t, c, t.drafted(p))
 		return nil
 	}
-	return b.publishAcknowledged(t, c, link, p)
+	return b.publishAcknowledged(t, c, link, p, packet.Success)
 }
 
 // resolve puts the topic that an alias stands for into p.
@@ -58,12 +58,13 @@ func (t *Tick) drafted(p *packet.Publish) *message.Draft {
 }
 
 // publishAcknowledged takes in a QoS 1 or 2 message. Its acknowledgement waits
-// if it touched durable state.
-func (b *Broker) publishAcknowledged(t *Tick, c *Client, link Link, p *packet.Publish) error {
+// if it touched durable state. It may be refused already.
+func (b *Broker) publishAcknowledged(t *Tick, c *Client, link Link, p *packet.Publish, refused packet.Code) (err error) {
 	d := t.drafted(p)
-	refused, err := b.refused(t, c, link, d)
-	if err != nil {
-		return err
+	if !refused.Failed() {
+		if refused, err = b.refused(t, c, link, d); err != nil {
+			return err
+		}
 	}
 	if p.QoS == 2 { // a stored identifier without its message would lose it
 		b.o.Log.Enter()
@@ -182,7 +183,7 @@ func (b *Broker) refuse2(t *Tick, answer *held) {
 func (b *Broker) route(t *Tick, from *Client, d *message.Draft) packet.Code {
 	pl := t.plan(d.Name)
 	d.Topic = pl.topic
-	if d.Retain && !b.retain(t, d) {
+	if d.Retain && !b.retain(t, from, d) {
 		return packet.QuotaExceeded
 	}
 	reached, full := t.fanOut(pl, from, d)
@@ -282,6 +283,8 @@ func (t *Tick) deliverOpened(c *Client, d *message.Draft, to *session.Route) ses
 	case session.DroppedFull0:
 		t.stats.Dropped[DropQueueFull0]++
 		t.countDrained()
+	case session.DroppedPace:
+		t.stats.Dropped[DropRateOut]++
 	case session.DroppedTooLarge:
 		t.stats.Dropped[DropTooLarge]++
 	}

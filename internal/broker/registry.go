@@ -20,6 +20,7 @@ type Connect struct {
 	Terms      session.Terms
 	Will       *packet.Will
 	Connack    packet.Connack // what to answer; Connect fills in the session
+	Limits     *Limits        // that hold for the client; nil: those of everybody
 }
 
 // Admit counts one more connected client, for a Connect that has to follow. It
@@ -112,6 +113,7 @@ func (b *Broker) begin(t *Tick, c *Client, link Link, r *Connect, resumed bool) 
 		b.stopWaiting(c)
 		c.trim()
 	}
+	b.setOwn(c, r.Limits)
 	t.take(c)
 	r.Connack.SessionPresent = resumed // [MQTT-3.2.2-3]
 	t.work.Out = packet.AppendConnack(t.work.Out, &r.Connack, r.Terms.Version, r.Terms.MaximumPacket)

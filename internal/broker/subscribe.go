@@ -58,7 +58,7 @@ func (b *Broker) subscribe(t *Tick, c *Client, link Link, s *packet.Subscription
 	if c.link != link {
 		return 0, nil, ErrTakenOver
 	}
-	if !c.session.Subscribed(s.Filter) && c.overLimit(limits, f) {
+	if !c.session.Subscribed(s.Filter) && c.overLimit(c.limitsOr(limits), f) {
 		b.refusedFilter(t, c, s.Filter, "the client has as many subscriptions as limits.subscriptions and limits.wildcard_subscriptions allow")
 		return packet.QuotaExceeded, nil, nil
 	}

@@ -372,20 +372,40 @@ func (b *Broker) Writable(t *Tick, c *Client, link Link) {
 }
 
 // Resume goes on with what Link.Again asked for.
-func (b *Broker) Resume(t *Tick, c *Client, link Link) { b.resumeWalks(t, c, link) }
+func (b *Broker) Resume(t *Tick, c *Client, link Link) {
+	t.open(c)
+	if c.link == link && !c.blocked {
+		t.drain(c)
+	}
+	t.shut(c)
+	b.resumeWalks(t, c, link)
+}
 
 // KickAll ends all connections, each with its pending bytes written first.
 func (b *Broker) KickAll(why *packet.Refusal) {
+	b.KickIf(func(*Info) bool { return true }, why)
+}
+
+// KickIf ends those connections that are meant, and returns how many.
+func (b *Broker) KickIf(meant func(*Info) bool, why *packet.Refusal) (kicked int) {
 	b.each(func(c *Client) {
+		link := c.connection()
+		if link == nil || !meant(link.Info()) {
+			return
+		}
 		c.mu.Lock()
-		link, out := c.link, c.out
+		if c.link != link { // another has taken the client id over
+			c.mu.Unlock()
+			return
+		}
+		out := c.out
 		c.out = nil
 		b.holds(c)
 		c.mu.Unlock()
-		if link != nil {
-			link.Kick(out, why)
-		}
+		link.Kick(out, why)
+		kicked++
 	})
+	return kicked
 }
 
 // drain lets the session send what waits. The caller has opened c.

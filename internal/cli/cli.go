@@ -8,9 +8,9 @@
 // refused with. Standard output is for data only; what happens is said on
 // standard error.
 //
-// The client commands take the flags of mosquitto_pub, mosquitto_sub and
-// mosquitto_rr with their meaning, and do their work under those names too,
-// when the program is linked to them.
+// The client commands and passwd take the flags of mosquitto_pub,
+// mosquitto_sub, mosquitto_rr and mosquitto_passwd with their meaning, and do
+// their work under those names too, when the program is linked to them.
 package cli
 
 import (
@@ -139,6 +139,8 @@ func rootCommand(e *env) *cobra.Command {
 		subCommand(e, asFantail),
 		rrCommand(e, asFantail),
 		benchCommand(e),
+		passwdCommand(e, asFantail),
+		certCommand(e),
 		versionCommand(e),
 	)
 	return root
@@ -163,6 +165,8 @@ func linkedCommand(e *env, name, sub string) (*cobra.Command, error) {
 		cmd = subCommand(e, asMosquitto)
 	case "rr":
 		cmd = rrCommand(e, asMosquitto)
+	case "passwd":
+		cmd = passwdCommand(e, asMosquitto)
 	default:
 		return nil, fmt.Errorf("no command stands for %s", name)
 	}

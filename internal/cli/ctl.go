@@ -44,7 +44,7 @@ func ctlCommand(e *env) *cobra.Command {
 	f.SortFlags = false
 	f.StringVar(&c.data, "data", "", "the broker runs with the data directory `DIR`; default "+config.ServerData)
 	f.StringVar(&c.socket, "socket", "", "its control socket is at `PATH`")
-	cmd.AddCommand(ctlStoreCommand(e, &c), ctlBackupCommand(e, &c), ctlExplainCommand(e, &c))
+	cmd.AddCommand(ctlStoreCommand(e, &c), ctlBackupCommand(e, &c), ctlExplainCommand(e, &c), ctlBanCommand(e, &c))
 	return cmd
 }
 
@@ -86,6 +86,7 @@ func (c *ctlFlags) tell(ctx context.Context, method, url string, in, out any) er
 	return nil
 }
 
+// send is ask with a body.
 func (c *ctlFlags) send(ctx context.Context, method, url string, body io.Reader) (*http.Response, error) {
 	path, err := c.path()
 	if err != nil {

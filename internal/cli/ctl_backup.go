@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -162,14 +161,10 @@ func publish(part, file string) error {
 	default: // a file system without links
 		err = os.Rename(part, file)
 	}
-	if err != nil || runtime.GOOS == "windows" { // where a folder cannot be synced
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(file))
 	if err != nil {
 		return err
 	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return syncFolder(filepath.Dir(file))
 }
 
 // showProgress says on a terminal how far it is, until stop is called.

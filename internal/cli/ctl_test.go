@@ -10,6 +10,7 @@ import (
 
 	"github.com/fantail-mqtt/fantail"
 	"github.com/fantail-mqtt/fantail/internal/api"
+	"github.com/fantail-mqtt/fantail/internal/ban"
 )
 
 // ctlEnv is what the scripts know of control sockets. There is one of a broker
@@ -47,12 +48,27 @@ func openControl(t *testing.T, store api.Store) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(data) })
-	c, err := api.OpenControl(api.ControlOptions{Data: data, Store: store, Version: "v1.2.3", Logger: slog.New(slog.DiscardHandler)})
+	c, err := api.OpenControl(api.ControlOptions{Data: data, Store: store, Bans: listedBans{ban.NewList()}, Version: "v1.2.3", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
 	return data
+}
+
+// listedBans are bans of nobody who is connected.
+type listedBans struct{ list *ban.List }
+
+func (b listedBans) All() []ban.Ban { return b.list.All(time.Now()) }
+
+func (b listedBans) Add(x ban.Ban) (ban.Ban, int, error) {
+	kept, err := b.list.Add(x, time.Now())
+	return kept, 3, err
+}
+
+func (b listedBans) Remove(id string) (bool, error) {
+	_, was := b.list.Remove(id)
+	return was, nil
 }
 
 // folderStore is a store whose checkpoint is these files.

@@ -13,10 +13,11 @@ import (
 func TestMain(m *testing.M) {
 	program := func() { os.Exit(cli.Main(os.Args, os.Stdin, os.Stdout, os.Stderr)) }
 	testscript.Main(m, map[string]func(){
-		"fantail":       program,
-		"mosquitto_pub": program,
-		"mosquitto_sub": program,
-		"mosquitto_rr":  program,
+		"fantail":          program,
+		"mosquitto_pub":    program,
+		"mosquitto_sub":    program,
+		"mosquitto_rr":     program,
+		"mosquitto_passwd": program,
 	})
 }
 

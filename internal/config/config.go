@@ -87,7 +87,7 @@ func (a *Auth) Steps() []Step {
 // User is an account.
 type User struct {
 	Name     string `yaml:"name"`
-	Password string `yaml:"password"`
+	Password Secret `yaml:"password"`
 }
 
 // String names the user and hides the password from logs.
@@ -144,6 +144,46 @@ type Limits struct {
 	// RetainedMessages and RetainedBytes bound what the broker retains.
 	RetainedMessages int  `yaml:"retained_messages"`
 	RetainedBytes    Size `yaml:"retained_bytes"`
+
+	// ConnectPacket is the largest packet of a connection that is not let in yet.
+	ConnectPacket Size `yaml:"connect_packet"`
+	// Unauthenticated bounds the connections that are not let in yet.
+	Unauthenticated Unauthenticated `yaml:"unauthenticated"`
+	// ConnectRate is how many connections may come in a second. 0: no bound.
+	ConnectRate int `yaml:"connect_rate"`
+	// MessagesIn and BytesIn are how much may come from one client in a second,
+	// MessagesOut and BytesOut how much is sent to it. 0: no bound.
+	MessagesIn  int  `yaml:"messages_in"`
+	BytesIn     Size `yaml:"bytes_in"`
+	MessagesOut int  `yaml:"messages_out"`
+	BytesOut    Size `yaml:"bytes_out"`
+	// MaximumQoS is the highest that a client may publish at. Below 0: 0
+	// (written 0 in the file).
+	MaximumQoS int `yaml:"maximum_qos"`
+	// NoRetain says that clients may not publish retained messages.
+	NoRetain bool `yaml:"no_retain"`
+	// ClientRetainedMessages and ClientRetainedBytes bound what the broker
+	// retains for one client. 0: no bound.
+	ClientRetainedMessages int  `yaml:"client_retained_messages"`
+	ClientRetainedBytes    Size `yaml:"client_retained_bytes"`
+	// MessageExpiryMax caps the Message Expiry Interval, and RetainedExpiry that
+	// of retained messages. 0: no cap.
+	MessageExpiryMax time.Duration `yaml:"message_expiry_max"`
+	RetainedExpiry   time.Duration `yaml:"retained_expiry"`
+	// PerAddress and PerUser bound all clients of an address or of a user together.
+	PerAddress PerAddress `yaml:"per_address"`
+	PerUser    PerUser    `yaml:"per_user"`
+	// Memory is how much of it the process may have before new connections are
+	// refused. 0: 80 % of what the machine or the control group has; below 0: no
+	// bound.
+	Memory Size `yaml:"memory"`
+	// WrongPasswords is how many wrong passwords a minute are looked at for one
+	// user name from one address. Below 0: all (written 0 in the file).
+	WrongPasswords int `yaml:"wrong_passwords"`
+	// Flapping bans clients that connect again and again.
+	Flapping Flapping `yaml:"flapping"`
+	// Sets are limits for single clients, by a name that authentication gives.
+	Sets map[string]LimitSet `yaml:"sets"`
 }
 
 // Log says what is written to standard error, and how.

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"bytes"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -128,6 +130,10 @@ func TestMarshalledConfigParsesToItself(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := Parse(text); err == nil || !strings.Contains(err.Error(), "auth.users[0].password: this stands for a secret") {
+		t.Errorf("a hidden secret is taken: %v", err)
+	}
+	text = bytes.ReplaceAll(text, []byte(Hidden), []byte(want.Auth.Users[0].Password))
 	got, err := Parse(text)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)

@@ -52,6 +52,11 @@ func defaultLimits() Limits {
 		MatchNodes:            2_000,
 		RetainedMessages:      1_000_000,
 		RetainedBytes:         1 * GiB,
+		ConnectPacket:         64 * KiB,
+		Unauthenticated:       Unauthenticated{Connections: 10_000, PerAddress: 2_000},
+		MaximumQoS:            2,
+		WrongPasswords:        30,
+		Flapping:              Flapping{Connects: 15, Window: time.Minute, Ban: 5 * time.Minute},
 	}
 }
 
@@ -96,5 +101,13 @@ func (l Limits) withDefaults() Limits {
 	l.MatchNodes = cmp.Or(l.MatchNodes, d.MatchNodes)
 	l.RetainedMessages = cmp.Or(l.RetainedMessages, d.RetainedMessages)
 	l.RetainedBytes = cmp.Or(l.RetainedBytes, d.RetainedBytes)
+	l.ConnectPacket = cmp.Or(l.ConnectPacket, d.ConnectPacket)
+	l.Unauthenticated.Connections = cmp.Or(l.Unauthenticated.Connections, d.Unauthenticated.Connections)
+	l.Unauthenticated.PerAddress = cmp.Or(l.Unauthenticated.PerAddress, d.Unauthenticated.PerAddress)
+	l.MaximumQoS = cmp.Or(l.MaximumQoS, d.MaximumQoS)
+	l.WrongPasswords = cmp.Or(l.WrongPasswords, d.WrongPasswords)
+	l.Flapping.Connects = cmp.Or(l.Flapping.Connects, d.Flapping.Connects)
+	l.Flapping.Window = cmp.Or(l.Flapping.Window, d.Flapping.Window)
+	l.Flapping.Ban = cmp.Or(l.Flapping.Ban, d.Flapping.Ban)
 	return l
 }

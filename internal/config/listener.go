@@ -52,6 +52,10 @@ type Listener struct {
 	// ProxyProtocol says that each connection begins with a PROXY header of
 	// version 1 or 2, from which the client's address is taken.
 	ProxyProtocol bool `yaml:"proxy_protocol"`
+	// MaxConnections bounds the connections of the listener, and ConnectRate how
+	// many come in a second. 0: no bound.
+	MaxConnections int `yaml:"max_connections"`
+	ConnectRate    int `yaml:"connect_rate"`
 }
 
 // ParseListener reads a listener from a URL such as
@@ -91,6 +95,11 @@ func (l Listener) String() string {
 	}
 	if l.ProxyProtocol {
 		query.Set("proxy_protocol", "true")
+	}
+	for key, value := range map[string]int{"max_connections": l.MaxConnections, "connect_rate": l.ConnectRate} {
+		if value != 0 {
+			query.Set(key, strconv.Itoa(value))
+		}
 	}
 	if len(query) == 0 {
 		return l.URL()
@@ -243,6 +252,10 @@ func (l *Listener) set(key, value string) error {
 		l.MinVersion = value
 	case "proxy_protocol":
 		return setScalar(&l.ProxyProtocol, value)
+	case "max_connections":
+		return setScalar(&l.MaxConnections, value)
+	case "connect_rate":
+		return setScalar(&l.ConnectRate, value)
 	}
 	return nil
 }
@@ -252,7 +265,7 @@ func (l Listener) problems() []problem {
 	if !slices.Contains(schemes(), l.Scheme) {
 		return []problem{{"", unknownScheme(l.Scheme)}}
 	}
-	problems := l.addressProblems()
+	problems := append(l.addressProblems(), l.boundProblems()...)
 	if l.Path != "" && l.Path != "/" && l.Scheme != SchemeWS && l.Scheme != SchemeWSS {
 		problems = append(problems, problem{"", fmt.Sprintf("a %s listener has no path %q: only ws and wss have one", l.Scheme, l.Path)})
 	}
@@ -295,6 +308,22 @@ func (l Listener) usualPort() int {
 		return 18083
 	}
 	return 1883
+}
+
+// boundProblems checks the bounds of a listener, which HTTP has none of.
+func (l Listener) boundProblems() (problems []problem) {
+	for _, option := range []struct {
+		key   string
+		value int
+	}{{"max_connections", l.MaxConnections}, {"connect_rate", l.ConnectRate}} {
+		switch {
+		case option.value < 0:
+			problems = append(problems, problem{option.key, fmt.Sprintf("%d is below 0", option.value)})
+		case option.value > 0 && l.Scheme == SchemeHTTP:
+			problems = append(problems, problem{option.key, "means nothing here: it is for listeners of MQTT"})
+		}
+	}
+	return problems
 }
 
 // foreignOptions refuses what a listener without TLS cannot have. With a

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -17,12 +18,15 @@ import (
 // Load reads the file at path. Relative names inside it (data, certificates)
 // are taken from the folder it lies in, whatever the working directory is. Its
 // error is an *Error with every mistake.
-func Load(path string) (*Config, error) {
+func Load(path string) (*Config, error) { return LoadOver(Defaults(), path) }
+
+// LoadOver is Load for a file that leaves the rest as it is in base.
+func LoadOver(base Config, path string) (*Config, error) {
 	text, mistake := read(path)
 	if mistake != "" {
 		return nil, asError(path, []Mistake{{Text: mistake}})
 	}
-	c, err := Parse(text)
+	c, err := parse(base, text, filepath.Dir(path))
 	if wrong, ok := errors.AsType[*Error](err); ok {
 		wrong.File = path
 	}
@@ -95,13 +99,15 @@ func (c *Config) rebase(dir string) {
 
 // Parse reads the text of a file. What it leaves out has its default. Its
 // error is an *Error with every mistake.
-func Parse(text []byte) (*Config, error) {
-	c := Defaults()
+func Parse(text []byte) (*Config, error) { return parse(Defaults(), text, "") }
+
+// parse reads the text of a file that lies in dir, over what c holds.
+func parse(c Config, text []byte, dir string) (*Config, error) {
 	root, mistake := document(text)
 	if mistake != nil {
 		return nil, asError("", []Mistake{*mistake})
 	}
-	r := reader{lines: map[string]int{}, broken: map[string]bool{}}
+	r := reader{dir: dir, lines: map[string]int{}, broken: map[string]bool{}}
 	if root != nil {
 		r.mapping(root, "", &c)
 	}
@@ -116,6 +122,7 @@ func Parse(text []byte) (*Config, error) {
 	for _, m := range c.mistakes() {
 		r.addOnce(m.Key, m.Text)
 	}
+	r.conceal()
 	if err := asError("", r.mistakes); err != nil {
 		return nil, err
 	}
@@ -135,6 +142,31 @@ func (r *reader) zeroMeansNone(c *Config) {
 		if s.JWT != nil && s.JWT.Leeway == 0 && r.lines[fmt.Sprintf("auth.chain[%d].jwt.leeway", i)] > 0 {
 			s.JWT.Leeway = -1
 		}
+	}
+	if r.lines["limits.wrong_passwords"] > 0 && c.Limits.WrongPasswords == 0 {
+		c.Limits.WrongPasswords = -1
+	}
+	if r.lines["limits.maximum_qos"] > 0 && c.Limits.MaximumQoS == 0 {
+		c.Limits.MaximumQoS = -1
+	}
+	for _, at := range []struct {
+		key  string
+		into *int
+	}{
+		{"limits.unauthenticated.connections", &c.Limits.Unauthenticated.Connections},
+		{"limits.unauthenticated.per_address", &c.Limits.Unauthenticated.PerAddress},
+	} {
+		if r.lines[at.key] > 0 && *at.into == 0 {
+			*at.into = -1
+		}
+	}
+	for name, set := range c.Limits.Sets {
+		eachField(reflect.ValueOf(&set).Elem(), func(key string, field reflect.Value) {
+			if field.CanInt() && field.IsZero() && r.lines["limits.sets."+name+"."+key] > 0 {
+				field.SetInt(-1)
+			}
+		})
+		c.Limits.Sets[name] = set
 	}
 }
 

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -17,9 +19,11 @@ import (
 // the YAML library stops at the first mistake and forgets the lines; this
 // walk goes on and keeps them, for the checks that come after.
 type reader struct {
-	lines    map[string]int  // of each key that was written
-	broken   map[string]bool // items that could not be read
-	mistakes []Mistake
+	dir        string          // where the file lies
+	lines      map[string]int  // of each key that was written
+	broken     map[string]bool // items that could not be read
+	mistakes   []Mistake
+	expansions []expansion
 }
 
 // add reports a mistake at the line of the key, or of the nearest key around
@@ -149,8 +153,35 @@ func (r *reader) reflected(node ast.Node, path string, into reflect.Value) {
 			into.Set(reflect.Append(into, reflect.Zero(into.Type().Elem())))
 			r.value(node, path, into.Index(into.Len()-1).Addr().Interface())
 		})
+	case reflect.Map:
+		r.named(node, path, into)
 	default:
 		r.scalar(node, path, into.Addr().Interface())
+	}
+}
+
+// named reads a map of names, which are the owner's, to structs.
+func (r *reader) named(node ast.Node, path string, into reflect.Value) {
+	pairs, ok := node.(ast.MapNode)
+	if !ok {
+		r.addAt(node, path, "here go names, each with its keys and values")
+		return
+	}
+	into.SetZero()
+	for entries := pairs.MapRange(); entries.Next(); {
+		name := entries.Key().GetToken().Value
+		full := join(path, name)
+		if line, twice := r.lines[full]; twice {
+			r.addAt(entries.Key(), full, "is written twice, first in line %d", line)
+			continue
+		}
+		r.lines[full] = lineOf(entries.Key())
+		if into.IsNil() {
+			into.Set(reflect.MakeMap(into.Type()))
+		}
+		value := reflect.New(into.Type().Elem())
+		r.value(entries.Value(), full, value.Interface())
+		into.SetMapIndex(reflect.ValueOf(name), value.Elem())
 	}
 }
 
@@ -253,6 +284,8 @@ func (l *Listener) override(options Listener) {
 		}
 	}
 	l.ProxyProtocol = l.ProxyProtocol || options.ProxyProtocol
+	l.MaxConnections = cmp.Or(options.MaxConnections, l.MaxConnections)
+	l.ConnectRate = cmp.Or(options.ConnectRate, l.ConnectRate)
 }
 
 func (r *reader) scalar(node ast.Node, path string, into any) {
@@ -261,7 +294,18 @@ func (r *reader) scalar(node ast.Node, path string, into any) {
 		r.addAt(node, path, "here goes a single value")
 		return
 	}
-	if err := setScalar(into, text); err != nil {
+	value, err := expand(text, r.dir)
+	if err != nil {
+		r.addAt(node, path, "%v", err)
+		return
+	}
+	if value != text {
+		r.expansions = append(r.expansions, expansion{path, text, value})
+	}
+	if err := setScalar(into, value); err != nil {
+		if value != text {
+			err = unfit(into, text) // which tells no part of the value
+		}
 		r.addAt(node, path, "%v", err)
 	}
 }
@@ -272,6 +316,11 @@ func setScalar(into any, text string) error {
 	switch into := into.(type) {
 	case *string:
 		*into = text
+	case *Secret:
+		if text == Hidden {
+			return errors.New("this stands for a secret that is not shown: write the secret itself, or ${env:NAME} or ${file:path}")
+		}
+		*into = Secret(text)
 	case *bool:
 		if text != "true" && text != "false" {
 			return fmt.Errorf("%q is neither true nor false", text)

@@ -167,7 +167,7 @@ func (d *Daemon) signal(s syscall.Signal) {
 	pid := d.process.Process.Pid
 	_ = syscall.Kill(pid, s)
 	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	for _, child := range strings.Fields(string(children)) {
+	for child := range strings.FieldsSeq(string(children)) {
 		if pid, err := strconv.Atoi(child); err == nil {
 			_ = syscall.Kill(pid, s)
 		}

@@ -123,18 +123,24 @@ func (r *revocations) chain(chain []*x509.Certificate, now time.Time) error {
 		list := r.of(chain[i+1])
 		switch {
 		case list == nil && i == 0:
-			return &revoked{"nobody can say whether the certificate is revoked: " + r.file + " has no list of " + chain[1].Subject.String(),
-				"add that authority's list to crl"}
+			return &revoked{
+				"nobody can say whether the certificate is revoked: " + r.file + " has no list of " + chain[1].Subject.String(),
+				"add that authority's list to crl",
+			}
 		case list == nil:
 			continue
 		}
 		if at, is := list.serials[c.SerialNumber.Text(16)]; is {
-			return &revoked{fmt.Sprintf("the certificate of %s, serial %s, was revoked on %s", c.Subject, c.SerialNumber.Text(16), at.UTC().Format(time.DateOnly)),
-				"give the client a new one"}
+			return &revoked{
+				fmt.Sprintf("the certificate of %s, serial %s, was revoked on %s", c.Subject, c.SerialNumber.Text(16), at.UTC().Format(time.DateOnly)),
+				"give the client a new one",
+			}
 		}
 		if !list.expires.IsZero() && now.After(list.expires) {
-			return &revoked{fmt.Sprintf("the revocation list of %s in %s has expired on %s", list.issuer.Subject, r.file, list.expires.UTC().Format(time.DateTime)),
-				"put a new one there and send the server SIGHUP"}
+			return &revoked{
+				fmt.Sprintf("the revocation list of %s in %s has expired on %s", list.issuer.Subject, r.file, list.expires.UTC().Format(time.DateTime)),
+				"put a new one there and send the server SIGHUP",
+			}
 		}
 	}
 	return nil

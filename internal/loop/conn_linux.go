@@ -64,7 +64,10 @@ func (c *econn) out() *outbox {
 func (c *econn) begin(accept Acceptor) {
 	l := c.loop.Load()
 	c.handler = accept(l.local, c)
-	if err := l.watch(int(c.fd), unix.EPOLLIN, c); err != nil {
+	if c.fd < 0 {
+		return
+	}
+	if err := l.watch(int(c.fd), c.interest(), c); err != nil {
 		c.drop(err)
 	}
 }
@@ -73,6 +76,13 @@ func (c *econn) begin(accept Acceptor) {
 func (c *econn) RemoteAddr() net.Addr { return (*remote)(c) }
 
 func (c *econn) SetHandler(h Handler) { c.handler = h }
+
+// Descriptor implements Descripted.
+func (c *econn) Descriptor() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return int(c.fd)
+}
 
 func (c *econn) Post(f func(Local)) {
 	c.onLoop(func(l *eloop) {

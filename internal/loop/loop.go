@@ -54,6 +54,13 @@ type Conn interface {
 	RemoteAddr() net.Addr
 }
 
+// Descripted is a connection that has a descriptor. The kernel gives the lowest
+// one that is free, so it says how many are in use at least.
+type Descripted interface {
+	// Descriptor is -1 where it is not known.
+	Descriptor() int
+}
+
 // Local is what a loop carries along from connection to connection. Its methods
 // are called on the loop's goroutine.
 type Local interface {

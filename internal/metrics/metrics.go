@@ -112,6 +112,8 @@ func figures() []figure {
 		}, "reason"),
 		counter("connections_refused_total", "Connections that ended before they were a client's, by reason.",
 			func(b *broker.Broker, emit func(float64, ...string)) { reasons(&b.Stats().Refused, emit) }, "reason"),
+		counter("rate_slowed_total", "Times a client was not read for a while because it was over a rate, by that.",
+			func(b *broker.Broker, emit func(float64, ...string)) { reasons(&b.Stats().RateSlowed, emit) }, "limit"),
 		counter("subscriptions_refused_total", "Topic filters refused in SUBSCRIBE.", func(b *broker.Broker, emit func(float64, ...string)) {
 			emit(float64(b.Stats().SubscriptionsRefused.Load()))
 		}),

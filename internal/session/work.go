@@ -14,6 +14,9 @@ type Work struct {
 
 	Full bool // no queue may grow
 
+	// Pace bounds what is sent in this step; nil: nothing does.
+	Pace *Pace
+
 	// Changes of durable state, in order; steps of durable sessions append to
 	// it. A packet that depends on one waits until the change is safe.
 	Changes []Change
@@ -39,6 +42,18 @@ type Work struct {
 	many   bool // the message goes to several sessions
 	frames [2][3][2]frame
 	buf    []byte // holds the frames
+}
+
+// Pace is how much may be sent to a client now. What has to wait does so in its
+// queue, until the caller calls Drain.
+type Pace struct {
+	Messages int // so many more; encoding one takes it from there
+	End      int // and until Out is as long
+}
+
+// slow says that nothing more may be sent in this step.
+func (w *Work) slow() bool {
+	return w.Pace != nil && (w.Pace.Messages <= 0 || len(w.Out) >= w.Pace.End)
 }
 
 // Change is one change of durable state.

@@ -63,7 +63,7 @@ func New(o Options) (*Cert, error) {
 }
 
 // Name implements auth.Step.
-func (c *Cert) Name() string { return "certificate" }
+func (c *Cert) Name() string { return "auth.certificate" }
 
 // Concerns implements auth.Step.
 func (c *Cert) Concerns(r *access.Request) bool { return r.Peer.Certificate != nil }

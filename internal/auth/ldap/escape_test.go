@@ -26,7 +26,7 @@ func FuzzEscape(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%q is escaped to no filter: %v", name, err)
 		}
-		if filter.Tag != ldap.FilterEqualityMatch || len(filter.Children) != 2 || string(filter.Children[1].Data.Bytes()) != name {
+		if filter.Tag != ldap.FilterEqualityMatch || len(filter.Children) != 2 || filter.Children[1].Data.String() != name {
 			t.Fatalf("%q became another filter", name)
 		}
 	})

@@ -169,7 +169,7 @@ func (l *LDAP) setTemplates() error {
 }
 
 // Name implements auth.Step.
-func (l *LDAP) Name() string { return "ldap" }
+func (l *LDAP) Name() string { return "auth.ldap" }
 
 // Breaker is what stands in front of the directory.
 func (l *LDAP) Breaker() *breaker.Breaker { return l.breaker }

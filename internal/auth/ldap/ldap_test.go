@@ -110,7 +110,8 @@ func TestGrant(t *testing.T) {
 			"ANN", []func(*ldap.Options){func(o *ldap.Options) { o.UserAttribute = "UID" }}, access.Grant{UserName: "ann"},
 		},
 		"attributes": {
-			"ann", []func(*ldap.Options){func(o *ldap.Options) { o.Attributes = map[string]string{"site": "l", "car": "carLicense"} }},
+			"ann",
+			[]func(*ldap.Options){func(o *ldap.Options) { o.Attributes = map[string]string{"site": "l", "car": "carLicense"} }},
 			access.Grant{Attributes: map[string]string{"site": "north"}},
 		},
 		"groups by memberOf": {"ann", []func(*ldap.Options){memberOf, admins}, access.Grant{Groups: []string{"a, (b)", "admins"}, Superuser: true}},

@@ -123,7 +123,7 @@ func startMariaDB() (*backend, error) {
 	}
 	return b, d.Start(syscall.SIGKILL, b.db.Ping, "/usr/sbin/mariadbd", "--no-defaults", "--datadir="+d.Dir+"/data", "--port="+port,
 		"--bind-address=127.0.0.1", "--socket="+d.Dir+"/socket", "--pid-file="+d.Dir+"/pid", "--init-file="+d.Dir+"/init.sql",
-		"--innodb-buffer-pool-size=8M", "--innodb-flush-log-at-trx-commit=0", "--skip-name-resolve")
+		"--innodb-buffer-pool-size=8M", "--innodb-flush-log-at-trx-commit=2", "--skip-name-resolve")
 }
 
 // query is the one that most tests use.

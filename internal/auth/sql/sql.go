@@ -109,7 +109,7 @@ func New(o Options) (*SQL, error) {
 func (s *SQL) Close() { _ = s.db.Close() }
 
 // Name implements auth.Step.
-func (s *SQL) Name() string { return "sql" }
+func (s *SQL) Name() string { return "auth.sql" }
 
 // Breaker is what stands in front of the database.
 func (s *SQL) Breaker() *breaker.Breaker { return s.breaker }

@@ -221,3 +221,51 @@ func TestTheDatabaseDoesNotTakeThePassword(t *testing.T) {
 		}
 	})
 }
+
+// What a pooler needs does not paste values into the text either.
+func TestPoolersMode(t *testing.T) {
+	each(t, func(t *testing.T, b *backend) {
+		if b.driver != sql.DriverPostgres {
+			return
+		}
+		s := b.step(t, func(o *sql.Options) { o.DSN += "&default_query_exec_mode=exec" })
+		for user, want := range map[string]auth.Verdict{"ann": auth.Allow, strange: auth.Allow, "' OR '1'='1": auth.Ignore, `\' OR 1=1 -- `: auth.Ignore} {
+			if a := check(t, s, as(user, "pencil")); a.Verdict != want || a.Failed {
+				t.Errorf("%s: %+v", user, a)
+			}
+		}
+	})
+}
+
+// The DSN of these tests asks for values in the text. The database says
+// whether it was given a statement with parameters.
+func TestTheDatabaseSeesParameters(t *testing.T) {
+	each(t, func(t *testing.T, b *backend) {
+		prepared := map[string]string{
+			sql.DriverPostgres: "SELECT 'pencil' AS password_hash FROM pg_stat_activity WHERE pid = pg_backend_pid() AND query LIKE '%$1%' AND ${username} = 'ann'",
+			sql.DriverMySQL: "SELECT 'pencil' AS password_hash FROM information_schema.SESSION_STATUS " +
+				"WHERE VARIABLE_NAME = 'COM_STMT_PREPARE' AND VARIABLE_VALUE > 0 AND ${username} = 'ann'",
+		}[b.driver]
+		s := b.step(t, func(o *sql.Options) { o.Query = prepared })
+		if a := check(t, s, as("ann", "pencil")); a.Verdict != auth.Allow {
+			t.Errorf("%+v", a)
+		}
+	})
+}
+
+// MySQL lets one account have many names; the query gives its own.
+func TestSpellingsOfMySQL(t *testing.T) {
+	each(t, func(t *testing.T, b *backend) {
+		if b.driver != sql.DriverMySQL {
+			return
+		}
+		s := b.step(t, func(o *sql.Options) {
+			o.Query = "SELECT password_hash, username FROM users WHERE username = ${username}"
+		})
+		for _, user := range []string{"ANN", "Ann", "ann "} {
+			if a := check(t, s, as(user, "pencil")); a.Verdict != auth.Allow || a.Grant.UserName != "ann" {
+				t.Errorf("%q: %+v", user, a)
+			}
+		}
+	})
+}
