@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/fantail-mqtt/fantail"
+	"github.com/fantail-mqtt/fantail/internal/auth/fill"
 	"github.com/fantail-mqtt/fantail/packet"
 )
 
@@ -131,4 +133,24 @@ func TestSlowServerHoldsNobodyElseUp(t *testing.T) {
 			t.Errorf("ten clients took %v", took)
 		}
 	})
+}
+
+// The configuration takes those placeholders that the steps know.
+func TestPlaceholders(t *testing.T) {
+	known := fill.Names()
+	_, err := fantail.New(chain(fantail.Step{JWT: &fantail.StepJWT{
+		Secret: "0123456789abcdef0123456789abcdef", Claims: map[string]string{"sub": "${x}"},
+	}}))
+	_, list, _ := strings.Cut(fmt.Sprint(err), "there are ")
+	if want := "${" + strings.Join(known, "}, ${") + "}"; list != want {
+		t.Errorf("the configuration says %s, want %s", list, want)
+	}
+	for _, name := range append(known, "password", "port", "version") {
+		b, err := fantail.New(chain(fantail.Step{HTTP: &fantail.StepHTTP{URL: "https://accounts.example/${" + name + "}"}}))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		b.Close()
+	}
 }

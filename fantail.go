@@ -162,18 +162,17 @@ func (b *Broker) assemble() error {
 		Node: c.Node, Limits: brokerLimits(&c.Limits), Strategy: strategy,
 		Log: log, Logger: forwardLog(b), Wheel: b.wheel, AnyOwner: c.Auth.ClientIDs == config.ClientIDsShared, SysInterval: max(c.SysInterval, 0),
 	})
-	if b.gate, err = b.newGate(); err != nil {
+	b.policy = access.NewPolicy(access.Sources{})
+	b.broker.UseAccess(b.policy)
+	if b.store != nil {
+		if err := b.broker.Restore(b.store.Recover); err != nil {
+			return fmt.Errorf("read the state in %s: %w: choose another with --data, and bring a backup into it with --restore", c.Data, err)
+		}
+	}
+	if b.gate, err = b.newGate(); err != nil { // which reads settings
 		return err
 	}
-	b.policy = access.NewPolicy(access.Sources{SetUp: b.gate.setUp()})
-	b.broker.UseAccess(b.policy)
-	if b.store == nil {
-		b.guard.watchBans()
-		return nil
-	}
-	if err := b.broker.Restore(b.store.Recover); err != nil {
-		return fmt.Errorf("read the state in %s: %w: choose another with --data, and bring a backup into it with --restore", c.Data, err)
-	}
+	b.watchSetUp()
 	b.guard.watchBans()
 	return nil
 }

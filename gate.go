@@ -22,8 +22,10 @@ type gate struct {
 	users  *auth.Users
 	hashes *hash.Pool // of every step that checks passwords
 	files  []*file.File
-	setUp  func() bool // whether clients can show who they are
-	lasts  []lasting
+	scram  *auth.SCRAM
+	managed
+	setUp func() bool // whether clients can show who they are
+	lasts []lasting
 
 	guesses *limit.Guesses
 }
@@ -60,10 +62,12 @@ func (b *Broker) newGate() (*gate, error) {
 	for _, u := range a.Users {
 		users = append(users, auth.User{Name: u.Name, Password: string(u.Password)})
 	}
+	secret := b.secret()
 	var err error
-	if g.users, err = auth.NewUsers(users); err != nil {
+	if g.users, err = auth.NewUsers(users, secret); err != nil {
 		return nil, fmt.Errorf("auth.users: %w", err)
 	}
+	g.managed = b.newManaged(g.hashes, secret)
 	var steps []auth.Step
 	for i := range a.Steps() {
 		s, err := b.step(g, &a.Steps()[i])
@@ -73,8 +77,9 @@ func (b *Broker) newGate() (*gate, error) {
 		}
 		steps = append(steps, s)
 	}
-	g.setUp = func() bool { return len(a.Users)+len(a.Chain) > 0 }
+	g.setUp = func() bool { return len(a.Users)+len(a.Chain)+g.count() > 0 }
 	g.chain = auth.NewChain(steps, a.Anonymous, g.setUp)
+	g.scram = auth.NewSCRAM(secret, sources(steps)...)
 	return g, nil
 }
 
@@ -83,6 +88,10 @@ func (b *Broker) step(g *gate, s *config.Step) (auth.Step, error) {
 	switch {
 	case s.Users != nil:
 		return g.users, nil
+	case s.Accounts != nil:
+		return g.accounts, nil
+	case s.Devices != nil:
+		return g.devices, nil
 	case s.PasswordFile != nil:
 		f, err := file.New(file.Options{Path: s.PasswordFile.Path, Pool: g.hashes})
 		if err != nil {
@@ -184,7 +193,8 @@ func verdict(trials []auth.Trial) (*Grant, error) {
 		if t.Grant.By == "" {
 			return nil, nil
 		}
-		return &t.Grant, nil
+		g := t.Grant // alone: the connection keeps it, and not the trials
+		return &g, nil
 	}
 	code := t.Code
 	if code == 0 {

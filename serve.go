@@ -32,9 +32,7 @@ func (b *Broker) start() error {
 		ServerReference: b.config.ServerReference, ResponseInfo: b.config.ResponseInformation,
 		Users: b.guard.users, Arriving: b.guard.arriving, Arrived: b.guard.arrived,
 	}
-	if len(b.config.Auth.Users) > 0 {
-		o.Exchange = func(method string) (conn.Exchange, error) { return b.gate.users.Begin(method) }
-	}
+	o.Exchange = b.gate.begin
 	if b.authenticator != nil {
 		o.Authenticator, o.Quick, o.Exchange = b.authenticator, nil, nil
 	}
@@ -60,7 +58,10 @@ func (b *Broker) openControl() (err error) {
 	if b.config.Data == "" {
 		return nil
 	}
-	o := api.ControlOptions{Bans: bans{b.guard}, Data: b.config.Data, Version: b.version, Logger: b.logger, Explain: b.explain}
+	o := api.ControlOptions{
+		Bans: bans{b.guard}, Data: b.config.Data, Version: b.version, Logger: b.logger, Explain: b.explain,
+		Users: b.gate.accounts, Devices: b.gate.devices,
+	}
 	if b.store != nil {
 		o.Store = stored{b}
 	}

@@ -52,7 +52,14 @@ type Grant struct {
 	// Limits names the set of limits that holds for the client; empty: those
 	// of everybody.
 	Limits string
+	// Still says whether the grant holds still. It is asked once more when the
+	// client is connected and can be sent away: what it was let in by may have
+	// been changed since. nil: it does.
+	Still func() bool
 }
+
+// Holds says whether the grant holds still. A nil grant does.
+func (g *Grant) Holds() bool { return g == nil || g.Still == nil || g.Still() }
 
 // Info is what is known of a connected client. It does not change.
 type Info struct {

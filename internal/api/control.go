@@ -38,6 +38,8 @@ type ControlOptions struct {
 	Bans    Bans // nil: none can be made
 	Version string
 	Logger  *slog.Logger
+	// Users and Devices are managed at run time; nil: there is no such collection.
+	Users, Devices Collection
 }
 
 // Control is the control socket: the API for who may open it, the broker's own
@@ -65,6 +67,12 @@ func OpenControl(o ControlOptions) (*Control, error) {
 	}
 	mux := http.NewServeMux()
 	(&storeAPI{store: o.Store, data: o.Data, version: o.Version, logger: o.Logger, stall: stallTime}).routes(mux)
+	if o.Users != nil {
+		collection{o.Users}.routes(mux, UsersPath, ExportUsersPath)
+	}
+	if o.Devices != nil {
+		collection{o.Devices}.routes(mux, DevicesPath, ExportDevicesPath)
+	}
 	explainer(o.Explain).routes(mux)
 	if o.Bans != nil {
 		(&bansAPI{o.Bans}).routes(mux)

@@ -5,13 +5,20 @@ import (
 	"time"
 )
 
-func newUsers(t testing.TB, users ...User) *Users {
+// users are those of a configuration, with their SCRAM.
+type users struct {
+	*Users
+	scram *SCRAM
+}
+
+func newUsers(t testing.TB, list ...User) *users {
 	t.Helper()
-	u, err := NewUsers(users)
+	secret := NewSecret()
+	u, err := NewUsers(list, secret)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return u
+	return &users{u, NewSCRAM(secret, u)}
 }
 
 func TestCheck(t *testing.T) {
@@ -46,7 +53,7 @@ func TestCheck(t *testing.T) {
 }
 
 func TestNewUsersTellsAllMistakes(t *testing.T) {
-	_, err := NewUsers([]User{{"ann", "secret"}, {"", "secret"}, {"ann", "secret"}, {"\uff41nn", "secret"}})
+	_, err := NewUsers([]User{{"ann", "secret"}, {"", "secret"}, {"ann", "secret"}, {"\uff41nn", "secret"}}, NewSecret())
 	want := "user 2: name is empty\n" +
 		"user 3: name \"ann\" comes twice\n" +
 		"user 4: name \"\uff41nn\" is the same as \"ann\", written in another way"

@@ -44,7 +44,8 @@ func ctlCommand(e *env) *cobra.Command {
 	f.SortFlags = false
 	f.StringVar(&c.data, "data", "", "the broker runs with the data directory `DIR`; default "+config.ServerData)
 	f.StringVar(&c.socket, "socket", "", "its control socket is at `PATH`")
-	cmd.AddCommand(ctlStoreCommand(e, &c), ctlBackupCommand(e, &c), ctlExplainCommand(e, &c), ctlBanCommand(e, &c))
+	cmd.AddCommand(ctlStoreCommand(e, &c), ctlBackupCommand(e, &c), ctlExplainCommand(e, &c), ctlBanCommand(e, &c),
+		ctlUserCommand(e, &c), ctlDeviceCommand(e, &c))
 	return cmd
 }
 
@@ -106,7 +107,7 @@ func (c *ctlFlags) send(ctx context.Context, method, url string, body io.Reader)
 	if err != nil {
 		return nil, c.explain(path, err)
 	}
-	if resp.StatusCode != http.StatusOK {
+	if resp.StatusCode/100 != 2 {
 		defer resp.Body.Close()
 		return nil, &status{exitFailed, refusedBy(path, resp)}
 	}

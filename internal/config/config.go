@@ -52,7 +52,8 @@ type Auth struct {
 	// ClientIDs says who may connect with the client id of a session that a user
 	// began who has proved to be one.
 	ClientIDs string `yaml:"client_ids"`
-	// Chain is asked in its order. Empty: Users alone.
+	// Chain is asked in its order. Empty: Users, and the accounts and devices that
+	// are managed at run time.
 	Chain []Step `yaml:"chain"`
 }
 
@@ -62,6 +63,9 @@ type Step struct {
 	Users *StepUsers `yaml:"users"`
 	// PasswordFile checks names and passwords against a file.
 	PasswordFile *StepPasswordFile `yaml:"password_file"`
+	// Accounts and Devices are managed at run time.
+	Accounts *StepAccounts `yaml:"accounts"`
+	Devices  *StepDevices  `yaml:"devices"`
 	// JWT verifies tokens.
 	JWT *StepJWT `yaml:"jwt"`
 	// HTTP asks a server.
@@ -79,7 +83,7 @@ type StepUsers struct{}
 // Steps is the chain with its default filled in.
 func (a *Auth) Steps() []Step {
 	if len(a.Chain) == 0 {
-		return []Step{{Users: &StepUsers{}}}
+		return []Step{{Users: &StepUsers{}}, {Accounts: &StepAccounts{}}, {Devices: &StepDevices{}}}
 	}
 	return a.Chain
 }

@@ -148,6 +148,9 @@ func (k *check) chain(steps []Step) {
 		if s := steps[i].PasswordFile; s != nil {
 			k.passwordFile(key, s)
 		}
+		if s := steps[i].Devices; s != nil {
+			k.devices(key+".devices", s)
+		}
 	}
 }
 

@@ -312,6 +312,9 @@ func (c *Conn) accept(t *broker.Tick, p *packet.Connect, grant *access.Grant, fi
 		c.extra.lease = &lease{conn: c}
 		s.o.Wheel.Set(c.extra.lease, grant.Expires)
 	}
+	if !grant.Holds() { // whoever takes it back has looked for this connection before it was there
+		s.o.Broker.Kick(c.client, c, packet.Refuse(packet.NotAuthorized, "what the client was let in by has changed"))
+	}
 	if s.o.Logger.Enabled(s.ctx, slog.LevelInfo) {
 		s.o.Logger.Info("client connected", slog.String("client", c.id()), slog.String("addr", c.addr().String()),
 			slog.String("listener", c.door.listener), slog.String("version", p.Version.String()), slog.Int("keepalive", int(c.keepAlive)))
@@ -439,7 +442,11 @@ func (c *Conn) refuse(err error) {
 	if advised && advice.Told {
 		level = slog.LevelDebug
 	}
-	say, held := c.door.server.o.Broker.Hush.Say(time.Now().UnixMilli(), who, reason)
+	what := reason
+	if advised {
+		what += " " + advice.Step
+	}
+	say, held := c.door.server.o.Broker.Hush.Say(time.Now().UnixMilli(), who, what)
 	if held > 0 {
 		attrs = append(attrs, slog.Int("held_back", held))
 	}

@@ -582,6 +582,42 @@ func FuzzToken(f *testing.F) {
 	})
 }
 
+// Claims behind a good signature: whoever signs may be careless.
+func FuzzClaims(f *testing.F) {
+	f.Add([]byte(`{"sub":"ann","client":"dev-1","exp":1e9,"nbf":0.5,"iss":"x","aud":["mqtt"]}`))
+	f.Add([]byte(`{"acl":{"pub":["a/${clientid}"]},"admin":true,"attrs":{"a":1},"roles":{"a":["b"]},"plan":"x"}`))
+	f.Add([]byte(`{"acl":[{"permission":"allow","action":"all","topics":["eq #"],"qos":[0],"retain":false}],"exp":-1}`))
+	j, err := New(Options{
+		Secret: secret, Issuer: "x", Audience: []string{"mqtt"}, Claims: map[string]string{"sub": "${username}"},
+		Grant: grant.Names{ClientID: "client", Superuser: "admin", Attributes: "attrs", Groups: "roles.a", Limits: "plan", Rules: "acl"},
+	})
+	if err != nil {
+		f.Fatal(err)
+	}
+	now := time.Unix(1e9, 0)
+	f.Fuzz(func(t *testing.T, text []byte) {
+		claims, err := (&token{payload: []byte(base64.RawURLEncoding.EncodeToString(text))}).claims()
+		if err != nil {
+			return
+		}
+		a := j.judge(claims, &access.Request{UserName: "ann"}, now)
+		if a.Verdict == auth.Deny && (a.Why == "" || a.Do == "") {
+			t.Fatalf("denied without a word: %q", text)
+		}
+		if a.Verdict != auth.Allow {
+			return
+		}
+		var v struct {
+			Iss string
+			Sub any
+			Exp *float64
+		}
+		if err := json.Unmarshal(text, &v); err == nil && (v.Iss != "x" || v.Exp != nil && *v.Exp < 999_999_994) {
+			t.Fatalf("let in: %q", text)
+		}
+	})
+}
+
 func FuzzJWKS(f *testing.F) {
 	p := pairs()
 	f.Add([]byte(text(f, object{"keys": []object{jwkOf("a", p.rsa), jwkOf("b", p.p256), jwkOf("c", p.ed)}})))
