@@ -55,7 +55,7 @@ func (b *Broker) watchSetUp() {
 	look := func(string, []byte, bool) {
 		if now := b.gate.setUp(); now != known {
 			known = now
-			b.policy.Update(func(s *access.Sources) { s.SetUp = now })
+			b.changeRules(func(s *access.Sources) { s.SetUp = now })
 		}
 	}
 	look("", nil, false)

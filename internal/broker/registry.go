@@ -97,6 +97,9 @@ func (b *Broker) Connect(t *Tick, link Link, r *Connect) (*Client, error) {
 		left.link.Kick(left.out, why)
 		b.announceEnd(t, left.link, why.Error())
 	}
+	if c == old && !b.free(link, 0) { // the rules may be others by now, and so may its rights
+		b.reassess(t, c)
+	}
 	b.announce(t, &r.Info, "connected", "")
 	return c, nil
 }
