@@ -33,10 +33,11 @@ test: ## set up this machine, then check, a short fuzz, conform and build: what 
 	@tools/step conform $(MAKE) --no-print-directory conform
 
 .PHONY: check
-check: ## format, vet, lint and go test -race; TESTFLAGS='-run X' narrows it
+check: ## format, vet, lint, known vulnerabilities and go test -race; TESTFLAGS='-run X' narrows it
 	@tools/step format  $(LINT) fmt --diff
 	@tools/step vet     go vet ./...
 	@tools/step lint    $(LINT) run
+	@tools/step vulns   tools/vulns
 	@tools/step tests   go test -race -vet=off -timeout 20m $(TESTFLAGS) ./...
 	@tools/step plots   go test -C tools ./plot
 

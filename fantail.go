@@ -33,6 +33,7 @@ import (
 	"github.com/fantail-mqtt/fantail/internal/lock"
 	"github.com/fantail-mqtt/fantail/internal/loop"
 	"github.com/fantail-mqtt/fantail/internal/route"
+	"github.com/fantail-mqtt/fantail/internal/rulebook"
 	"github.com/fantail-mqtt/fantail/internal/session"
 	"github.com/fantail-mqtt/fantail/internal/store"
 	"github.com/fantail-mqtt/fantail/internal/wheel"
@@ -95,6 +96,7 @@ type Broker struct {
 	authenticator Authenticator
 	authorizer    Authorizer // nil: policy decides
 	policy        *access.Policy
+	book          *rulebook.Book // the rules of run time
 	gate          *gate
 
 	wheel  *wheel.Wheel
@@ -114,6 +116,7 @@ type Broker struct {
 	web       []*api.Server
 	draining  bool
 	running   bool
+	rules     ruleSet // of the configuration
 }
 
 // New makes a broker. It opens no listener: Run serves. With a data folder it
@@ -170,6 +173,9 @@ func (b *Broker) assemble() error {
 		}
 	}
 	if b.gate, err = b.newGate(); err != nil { // which reads settings
+		return err
+	}
+	if err := b.openRules(); err != nil {
 		return err
 	}
 	b.watchSetUp()
@@ -332,11 +338,11 @@ func outside(m *message.Message) Message {
 	return out
 }
 
-// Reload takes over from c what can change while the broker runs, its limits,
-// and reads the certificates and password files anew. Connections stay, with what they were
-// promised: the receive maximum and the topic alias maximum are for the next
-// Run, a packet limit is for connections to come. What is wrong is returned and
-// leaves everything as it was.
+// Reload takes over from c what can change while the broker runs, its limits
+// and access rules, and reads the certificates, the acl_file and the password
+// files anew. Connections stay, with what they were promised: the receive maximum
+// and the topic alias maximum are for the next Run, a packet limit is for
+// connections to come. What is wrong is returned and leaves everything as it was.
 func (b *Broker) Reload(c Config) error {
 	if err := c.Validate(); err != nil {
 		return err
@@ -348,6 +354,10 @@ func (b *Broker) Reload(c Config) error {
 	if err != nil {
 		return err
 	}
+	commitRules, err := b.reloadRules(&c.Access)
+	if err != nil {
+		return err
+	}
 	var errs []error
 	for _, l := range b.listeners {
 		errs = append(errs, l.Reload())
@@ -356,6 +366,7 @@ func (b *Broker) Reload(c Config) error {
 		return err
 	}
 	commit()
+	commitRules()
 	c.Limits.ReceiveMaximum = b.config.Limits.ReceiveMaximum
 	c.Limits.TopicAliasMaximum = b.config.Limits.TopicAliasMaximum
 	b.config.Limits = c.Limits

@@ -64,7 +64,7 @@ func (b *Broker) newGate() (*gate, error) {
 	}
 	secret := b.secret()
 	var err error
-	if g.users, err = auth.NewUsers(users, secret); err != nil {
+	if g.users, err = auth.NewUsers(users, secret, g.hashes); err != nil {
 		return nil, fmt.Errorf("auth.users: %w", err)
 	}
 	g.managed = b.newManaged(g.hashes, secret)

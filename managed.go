@@ -30,9 +30,21 @@ func (b *Broker) newManaged(pool *hash.Pool, secret auth.Secret) (m managed) {
 		}
 	}
 	log := forwardLog(b)
-	m.accounts = account.New(account.Options{Settings: b.broker, Secret: secret, Pool: pool, Kick: b.broker.KickIf, Logger: log})
-	m.devices = device.New(device.Options{Settings: b.broker, Secret: secret, Window: window, Kick: b.broker.KickIf, Logger: log})
+	m.accounts = account.New(account.Options{
+		Settings: b.broker, Secret: secret, Pool: pool, LimitSet: b.limitSet, Kick: b.broker.KickIf, Logger: log,
+	})
+	m.devices = device.New(device.Options{
+		Settings: b.broker, Secret: secret, Window: window, LimitSet: b.limitSet, Kick: b.broker.KickIf, Logger: log,
+	})
 	return m
+}
+
+// limitSet says whether there is a set of limits with a name.
+func (b *Broker) limitSet(name string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, ok := b.config.Limits.Sets[name]
+	return ok
 }
 
 func (m *managed) count() int { return m.accounts.Count() + m.devices.Count() }
@@ -43,7 +55,7 @@ func (b *Broker) watchSetUp() {
 	look := func(string, []byte, bool) {
 		if now := b.gate.setUp(); now != known {
 			known = now
-			b.policy.Update(func(s *access.Sources) { s.SetUp = now })
+			b.changeRules(func(s *access.Sources) { s.SetUp = now })
 		}
 	}
 	look("", nil, false)

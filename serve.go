@@ -60,7 +60,7 @@ func (b *Broker) openControl() (err error) {
 	}
 	o := api.ControlOptions{
 		Bans: bans{b.guard}, Data: b.config.Data, Version: b.version, Logger: b.logger, Explain: b.explain,
-		Users: b.gate.accounts, Devices: b.gate.devices,
+		Users: b.gate.accounts, Devices: b.gate.devices, Rules: b.book, Access: accessRules{b},
 	}
 	if b.store != nil {
 		o.Store = stored{b}

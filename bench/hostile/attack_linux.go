@@ -49,7 +49,7 @@ func (a *attack) begin(ctx context.Context) {
 }
 
 // pause is what an attacker waits that was thrown out.
-const pause = 100 * time.Millisecond
+const pause = time.Second
 
 func (a *attack) forever(ctx context.Context, i int, f func(context.Context, net.Conn, int)) {
 	from := net.IPv4(127, 0, 1, byte(1+i%a.o.addresses))

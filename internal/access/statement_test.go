@@ -51,13 +51,12 @@ func TestStatements(t *testing.T) {
 // Each mistake names its field.
 func TestMistakesOfRules(t *testing.T) {
 	for text, want := range map[string][]string{
-		`{}`:                              {"allow: is missing: a rule says allow or deny"},
-		`{"allow": "all"}`:                {`topic: is missing: "#" stands for every topic`},
-		`{"allow": [], "topic": "a"}`:     {"allow: names no action: write publish"},
-		`{"deny": "all", "topic": []}`:    {"topic: is an empty list: leave it out to deny every topic"},
-		`{"deny": "read"}`:                {`deny: "read" is no action: write publish`},
-		`{"deny": ["publish", ""]}`:       {`deny: "" is no action`},
-		`{"allow": "all", "deny": "all"}`: {"deny: a rule either allows or denies"},
+		`{"allow": "all"}`:                                                         {`topic: is missing: "#" stands for every topic`},
+		`{"allow": [], "topic": "a"}`:                                              {"allow: names no action: write publish"},
+		`{"deny": "all", "topic": []}`:                                             {"topic: is an empty list: leave it out to deny every topic"},
+		`{"deny": "read"}`:                                                         {`deny: "read" is no action: write publish`},
+		`{"deny": ["publish", ""]}`:                                                {`deny: "" is no action`},
+		`{"allow": "all", "deny": "all"}`:                                          {"deny: a rule either allows or denies"},
 		`{"deny": "all", "user": "/(/", "client": "/[/"}`:                          {`user: "/(/" is no regular expression`, `client: "/[/" is no`},
 		`{"deny": "all", "user": "/` + strings.Repeat("a", 1000) + `/"}`:           {"user: the regular expression has 1002 bytes"},
 		`{"deny": "all", "address": "192.0.2"}`:                                    {`address: "192.0.2" is no address: write 192.0.2.1`},
@@ -82,6 +81,8 @@ func TestMistakesOfRules(t *testing.T) {
 		`{"deny": "all", "topic": "$share/%u/a"}`:                                  {"write what follows the prefix"},
 		`{"allow": "all", "topic": "eq a"}`:                                        {`topic: "eq a": eq is for rules that deny`},
 		`{"deny": "x", "user": "/(/", "address": "x", "topic": ["+a", "b+", "c"]}`: {"deny: ", "user: ", "address: ", "topic: \"+a\""},
+
+		`{}`: {"allow: is missing: a rule says allow or deny"},
 	} {
 		_, problems := written(t, text)
 		var got []string

@@ -40,6 +40,8 @@ type ControlOptions struct {
 	Logger  *slog.Logger
 	// Users and Devices are managed at run time; nil: there is no such collection.
 	Users, Devices Collection
+	Rules          Collection  // access rules of run time
+	Access         AccessRules // all of them; nil: no rules are served
 }
 
 // Control is the control socket: the API for who may open it, the broker's own
@@ -72,6 +74,9 @@ func OpenControl(o ControlOptions) (*Control, error) {
 	}
 	if o.Devices != nil {
 		collection{o.Devices}.routes(mux, DevicesPath, ExportDevicesPath)
+	}
+	if o.Access != nil {
+		rulesAPI{o.Access, o.Rules}.routes(mux)
 	}
 	explainer(o.Explain).routes(mux)
 	if o.Bans != nil {

@@ -34,6 +34,7 @@ type Users struct {
 	byName   map[string]*known // by the name as configured
 	prepared map[string]*known // by the name as SCRAM sends it
 	secret   Secret            // salts and the verifiers of unknown names come from it
+	pool     Pool
 }
 
 type known struct {
@@ -41,10 +42,16 @@ type known struct {
 	verifier Verifier
 }
 
+// Pool bounds how many passwords are checked at once.
+type Pool interface {
+	// Do calls f when its turn has come; the error says why it did not.
+	Do(ctx context.Context, f func()) error
+}
+
 // NewUsers derives the verifiers, which takes about a millisecond for each
 // user. The error tells all mistakes at once, and no password.
-func NewUsers(users []User, secret Secret) (*Users, error) {
-	u := &Users{byName: make(map[string]*known, len(users)), prepared: make(map[string]*known, len(users)), secret: secret}
+func NewUsers(users []User, secret Secret, pool Pool) (*Users, error) {
+	u := &Users{pool: pool, byName: make(map[string]*known, len(users)), prepared: make(map[string]*known, len(users)), secret: secret}
 	var errs []error
 	for i, user := range users {
 		if err := u.add(user); err != nil {
@@ -90,11 +97,15 @@ func (u *Users) Name() string { return "auth.users" }
 func (u *Users) Concerns(r *access.Request) bool { return r.HasUserName && len(u.byName) > 0 }
 
 // Check implements Step.
-func (u *Users) Check(_ context.Context, r *access.Request) Answer {
+func (u *Users) Check(ctx context.Context, r *access.Request) Answer {
 	if !u.Concerns(r) {
 		return Passed("the client shows no user name")
 	}
-	ok := u.fits(r.UserName, r.Password)
+	var ok bool
+	err := u.pool.Do(ctx, func() { ok = u.fits(r.UserName, r.Password) })
+	if err != nil {
+		return Failure("the password was not checked: "+err.Error(), "let clients wait longer before they try again")
+	}
 	switch _, known := u.byName[r.UserName]; {
 	case !known:
 		return Passed("there is no such user")

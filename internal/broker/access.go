@@ -133,11 +133,12 @@ func (b *Broker) reassess(t *Tick, c *Client) {
 	}
 }
 
-// endDenied ends the subscriptions that are not allowed.
+// endDenied ends the subscriptions that are not allowed. Of a client that has not
+// come back since the start, too little is known to say: it is asked about then.
 func (b *Broker) endDenied(t *Tick, c *Client) (who *Info, over []access.Ask) {
 	t.open(c)
 	defer t.shut(c)
-	if who = c.who(); c.gone || who == nil {
+	if who = c.who(); c.gone || who == nil || who.Restored {
 		return nil, nil
 	}
 	for s := range c.session.Subscriptions {

@@ -16,7 +16,8 @@ import (
 // nowhere is a connection whose client reads all and keeps nothing.
 type nowhere struct{ info Info }
 
-func (n *nowhere) Write([]byte) bool            { return true }
+func (n *nowhere) Write([][]byte) (bool, bool)  { return true, false }
+func (n *nowhere) Gathers() bool                { return true }
 func (n *nowhere) Kick([]byte, *packet.Refusal) {}
 func (n *nowhere) Again()                       {}
 func (n *nowhere) Due(int64) int64              { return 0 }

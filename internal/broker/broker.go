@@ -139,9 +139,13 @@ type Limits struct {
 
 // Link is the connection of a client, as the broker sees it.
 type Link interface {
-	// Write takes all of b and returns whether it has left; if not, the
-	// connection calls Broker.Writable once it has.
-	Write(b []byte) (flushed bool)
+	// Write takes all parts, one behind the other, and returns whether they have
+	// left; if not, the connection calls Broker.Writable once they have. If it
+	// kept them, they may not change until then.
+	Write(parts [][]byte) (flushed, kept bool)
+	// Gathers says that Write takes several parts, and packets that begin in one and
+	// end in the next. It does not change.
+	Gathers() bool
 	// Kick ends the connection: pending is written first, then, to a 5.0
 	// client, a DISCONNECT with the reason.
 	Kick(pending []byte, why *packet.Refusal)

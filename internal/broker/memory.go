@@ -137,7 +137,7 @@ func (b *Broker) holds(c *Client) {
 		}
 		c.busy.unsent = 0
 	default:
-		n = c.more().unsent + cap(c.out)
+		n = c.more().unsent + c.busy.backlog.room + cap(c.out)
 	}
 	if n != c.busy.pending {
 		b.pendingBytes.Add(int64(n - c.busy.pending))

@@ -18,7 +18,7 @@ func (b *Broker) miscounted() error {
 		_, n := c.session.Waits()
 		memory += int64(n)
 		if c.link != nil && c.blocked {
-			pending += int64(c.busy.unsent + cap(c.out))
+			pending += int64(c.busy.unsent + c.busy.backlog.room + cap(c.out))
 		}
 	})
 	if p, m := b.Held(); p != pending || m != memory {

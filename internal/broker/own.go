@@ -67,7 +67,7 @@ func (t *Tick) allowOwn(c *Client) {
 		t.work.Limits = &t.own
 	}
 	if p := c.busy.pace; p != nil {
-		p.began = len(c.out)
+		p.began = c.unwritten()
 		p.allowed, t.pace.End = p.left(t.now)
 		t.pace.Messages = p.allowed
 		if t.pace.End < math.MaxInt-p.began {
@@ -93,7 +93,7 @@ func (t *Tick) paced(c *Client) {
 	}
 	p, now := c.busy.pace, limit.At(t.now)
 	wait := p.messages.Take(p.messageRate, int64(p.allowed-pace.Messages), now)
-	wait = max(wait, p.bytes.Take(p.byRate, int64(max(0, len(t.work.Out)-p.began)), now))
+	wait = max(wait, p.bytes.Take(p.byRate, int64(max(0, t.work.Ahead+len(t.work.Out)-p.began)), now))
 	if m, n := p.left(t.now); (m <= 0 || n <= 0) && c.link != nil {
 		t.b.o.Wheel.By(p, t.now+max(1, wait.Milliseconds()))
 	}

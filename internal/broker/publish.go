@@ -204,6 +204,7 @@ func (b *Broker) route(t *Tick, from *Client, d *message.Draft) packet.Code {
 func (t *Tick) fanOut(pl *plan, from *Client, d *message.Draft) (reached, full int) {
 	t.stats.Dropped[DropMayNotReceive] += uint64(pl.barred)
 	t.work.Message(d, len(pl.targets)+len(pl.groups) > 1)
+	t.work.Large = len(d.Payload) >= shareFrom && len(pl.targets) >= shareAmong
 	for i := range pl.targets {
 		to := &pl.targets[i]
 		if to.noLocal && to.client == from { // [MQTT-3.8.3-3]
@@ -259,6 +260,7 @@ func (t *Tick) deliverOpened(c *Client, d *message.Draft, to *session.Route) ses
 		return session.DroppedOffline
 	}
 	t.mayQueue(c, d, to)
+	t.work.Share = t.work.Large && c.link != nil && c.link.Gathers()
 	o := c.session.Deliver(&t.work, d, to)
 	if to.Wait && t.parking != parkMoved { // behind the answer to the present message, not by itself
 		for _, seq := range t.work.Waits {

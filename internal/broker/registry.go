@@ -97,6 +97,9 @@ func (b *Broker) Connect(t *Tick, link Link, r *Connect) (*Client, error) {
 		left.link.Kick(left.out, why)
 		b.announceEnd(t, left.link, why.Error())
 	}
+	if c == old && !b.free(link, 0) { // the rules may be others by now, and so may its rights
+		b.reassess(t, c)
+	}
 	b.announce(t, &r.Info, "connected", "")
 	return c, nil
 }
@@ -106,7 +109,8 @@ func (b *Broker) Connect(t *Tick, link Link, r *Connect) (*Client, error) {
 func (b *Broker) begin(t *Tick, c *Client, link Link, r *Connect, resumed bool) {
 	link.Join(c)
 	c.link = link
-	c.out, c.writing, c.blocked, c.drained, c.dirty = nil, false, false, false, false
+	c.takePending()
+	c.writing, c.blocked, c.drained, c.dirty = false, false, false, false
 	b.holds(c)
 	if m := c.busy; m != nil {
 		m.ending, m.who = 0, nil
@@ -162,9 +166,9 @@ type leaving struct {
 // displace ends what the client id has so far, in favour of a new connection.
 // The caller holds the shard's lock and c.mu.
 func (b *Broker) displace(t *Tick, c *Client, r *Connect) leaving {
-	left := leaving{link: c.link, out: c.out, who: c.who(), rivals: c.rivals()}
+	left := leaving{link: c.link, out: c.takePending(), who: c.who(), rivals: c.rivals()}
 	c.stopWalks()
-	c.out, c.link = nil, nil // the old connection's loop may still be inside a walk
+	c.link = nil // the old connection's loop may still be inside a walk
 	b.holds(c)
 	if left.link != nil {
 		b.stats.Connected.Add(-1)
@@ -203,10 +207,10 @@ func (b *Broker) Disconnect(t *Tick, c *Client, link Link, e Ending) (pending []
 		return nil
 	}
 	b.stats.Connected.Add(-1)
-	pending = c.out
+	pending = c.takePending()
 	c.stopWalks()
 	b.remember(c, link.Info())
-	c.link, c.out = nil, nil
+	c.link = nil
 	b.holds(c)
 	c.session.End(&t.work)
 	t.recount(c)

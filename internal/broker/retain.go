@@ -154,7 +154,7 @@ func (b *Broker) resumeWalks(t *Tick, c *Client, link Link) {
 			c.mu.Unlock()
 			return // Writable or an acknowledgement will come
 		}
-		if len(c.out) >= walkPending || queued0 > 0 { // they leave with the pending bytes
+		if c.unwritten() >= walkPending || queued0 > 0 { // they leave with the pending bytes
 			c.mu.Unlock()
 			link.Again()
 			return

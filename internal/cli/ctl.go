@@ -45,7 +45,7 @@ func ctlCommand(e *env) *cobra.Command {
 	f.StringVar(&c.data, "data", "", "the broker runs with the data directory `DIR`; default "+config.ServerData)
 	f.StringVar(&c.socket, "socket", "", "its control socket is at `PATH`")
 	cmd.AddCommand(ctlStoreCommand(e, &c), ctlBackupCommand(e, &c), ctlExplainCommand(e, &c), ctlBanCommand(e, &c),
-		ctlUserCommand(e, &c), ctlDeviceCommand(e, &c))
+		ctlUserCommand(e, &c), ctlDeviceCommand(e, &c), ctlACLCommand(e, &c))
 	return cmd
 }
 

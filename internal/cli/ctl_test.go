@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -14,13 +15,15 @@ import (
 )
 
 // ctlEnv is what the scripts know of control sockets. There is one of a broker
-// with a store, one of a broker without, one whose backups fail, and one of a
-// real broker with a user.
+// with a store, one of a broker without, one whose backups fail, one of a real
+// broker with a user, and one of a broker whose accounts are yet to be made.
 func ctlEnv(t *testing.T) map[string]string {
 	t.Helper()
 	good := folderStore{files: map[string]string{"000004.log": strings.Repeat("records\n", 1000), "MANIFEST-000001": "m\n"}}
 	bad := folderStore{}
+	managed, port := managedBroker(t)
 	return map[string]string{
+		"CTLMANAGED": managed, "MANAGEDPORT": port,
 		"CTLDATA": openControl(t, good), "CTLBROKEN": openControl(t, bad), "CTLMEMORY": openControl(t, nil), "CTLUSERS": brokerWithUsers(t),
 	}
 }
@@ -37,6 +40,18 @@ func brokerWithUsers(t *testing.T) string {
 		Data: data, Durability: "memory", Auth: fantail.Auth{Users: []fantail.User{{Name: "ann", Password: "pencil"}}},
 	}, "tcp://127.0.0.1:0")
 	return data
+}
+
+// managedBroker is the data directory and the port of a broker that runs until
+// the test ends and has no accounts yet.
+func managedBroker(t *testing.T) (data, port string) {
+	t.Helper()
+	data, err := os.MkdirTemp("", "ft") //nolint:usetesting // its path is too long for a socket, perhaps
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(data) })
+	return data, strconv.Itoa(run(t, fantail.Config{Data: data, Limits: fantail.Limits{Sets: map[string]fantail.LimitSet{"large": {}}}}, "tcp://127.0.0.1:0")[0])
 }
 
 // openControl serves a control socket until the test ends, and returns its data

@@ -23,6 +23,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add(defaults)
 	f.Add([]byte("auth: {users: [{name: a, password: b}]}\nlimits: {packet: 1GB, x: 1}\nnode: &a b\nnode: *a\n"))
+	f.Add([]byte("node: ${env:USER}$${file:y}\nshared: \"${file:gone}${env:\"\n"))
 	f.Add([]byte("listeners:\n- url: tls://:1\n  cert: c\n  key: k\n  client_ca: a\n- unix:///x\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		c, err := Parse(text)

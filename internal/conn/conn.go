@@ -515,7 +515,18 @@ func (c *Conn) Due(now int64) (next int64) {
 }
 
 // Write implements broker.Link.
-func (c *Conn) Write(b []byte) bool { return c.sock.Write(b) }
+func (c *Conn) Write(parts [][]byte) (flushed, kept bool) {
+	if g, ok := c.sock.(loop.Gatherer); ok {
+		return g.Gather(parts)
+	}
+	return c.sock.Write(parts[0]), false
+}
+
+// Gathers implements broker.Link.
+func (c *Conn) Gathers() bool {
+	_, ok := c.sock.(loop.Gatherer)
+	return ok
+}
 
 // Kick implements broker.Link.
 func (c *Conn) Kick(pending []byte, why *packet.Refusal) {

@@ -442,7 +442,11 @@ func (c *Conn) refuse(err error) {
 	if advised && advice.Told {
 		level = slog.LevelDebug
 	}
-	say, held := c.door.server.o.Broker.Hush.Say(time.Now().UnixMilli(), who, reason)
+	what := reason
+	if advised {
+		what += " " + advice.Step
+	}
+	say, held := c.door.server.o.Broker.Hush.Say(time.Now().UnixMilli(), who, what)
 	if held > 0 {
 		attrs = append(attrs, slog.Int("held_back", held))
 	}

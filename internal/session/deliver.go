@@ -340,7 +340,7 @@ func (s *Session) room(w *Work, waits bool) bool {
 // queue, and nothing else may. Pending bytes that leave at once are not heard of
 // again. Where there is a pace, not even one goes over it: who set it drains.
 func (s *Session) fits(w *Work, n int) bool {
-	return (n == 0 || n < s.windowSize(w) && len(w.Out) < w.Limits.PendingBytes) && !w.slow()
+	return (n == 0 || n < s.windowSize(w) && w.pending() < w.Limits.PendingBytes) && !w.slow()
 }
 
 // windowSize is how many messages may be unfinished [MQTT-3.3.4-9].

@@ -75,6 +75,8 @@ type Options struct {
 	Settings Settings
 	Secret   auth.Secret // by which names without an account are treated
 	Pool     *hash.Pool
+	// LimitSet says whether there is a set of limits with a name. nil: any may be.
+	LimitSet func(name string) bool
 	// Kick ends the connections that are meant. May be nil.
 	Kick   func(meant func(*access.Info) bool, why *packet.Refusal) int
 	Logger *slog.Logger

@@ -219,7 +219,7 @@ func proves(t *testing.T, s *auth.SCRAM, name, password string, between func()) 
 
 func TestPasswordsAreProved(t *testing.T) {
 	f := accounts(t)
-	users, err := auth.NewUsers([]auth.User{{Name: "cfg", Password: "pencil"}, {Name: "both", Password: "configured"}}, f.o.Secret)
+	users, err := auth.NewUsers([]auth.User{{Name: "cfg", Password: "pencil"}, {Name: "both", Password: "configured"}}, f.o.Secret, f.o.Pool)
 	if err != nil {
 		t.Fatal(err)
 	}

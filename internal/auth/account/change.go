@@ -278,6 +278,9 @@ func (a *Accounts) check(name string, acc *Account) error {
 			return managed.Wrongf("attributes: an attribute has a name")
 		}
 	}
+	if acc.Limits != "" && a.o.LimitSet != nil && !a.o.LimitSet(acc.Limits) {
+		return managed.Wrongf("limits: there is no set %q among limits.sets", acc.Limits)
+	}
 	prepared := auth.Prepare(name)
 	a.mu.RLock()
 	spelt := a.spelt[prepared]

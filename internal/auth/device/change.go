@@ -153,7 +153,7 @@ func set[T any](field, value *T) {
 }
 
 // check says what is wrong with a device.
-func check(name string, dev *Device) error {
+func (d *Devices) check(name string, dev *Device) error {
 	k, _, err := split(name)
 	switch {
 	case err != nil:
@@ -164,6 +164,9 @@ func check(name string, dev *Device) error {
 		return managed.Wrongf("instance: only devices of Baidu name one")
 	case dev.Topics != "" && dev.Topics != OwnTopics && dev.Topics != ByRules:
 		return managed.Wrongf("topics: %q is not %s or %s", dev.Topics, OwnTopics, ByRules)
+	}
+	if dev.Limits != "" && d.o.LimitSet != nil && !d.o.LimitSet(dev.Limits) {
+		return managed.Wrongf("limits: there is no set %q among limits.sets", dev.Limits)
 	}
 	if dev.Topics == OwnTopics {
 		dev.Topics = ""

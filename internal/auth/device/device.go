@@ -63,6 +63,8 @@ type Options struct {
 	// Window is how old or early a timestamp may be. 0: it is not looked at, since
 	// most devices have no clock.
 	Window time.Duration
+	// LimitSet says whether there is a set of limits with a name. nil: any may be.
+	LimitSet func(name string) bool
 	// Kick ends the connections that are meant. May be nil.
 	Kick   func(meant func(*access.Info) bool, why *packet.Refusal) int
 	Logger *slog.Logger
@@ -78,7 +80,7 @@ type Devices struct {
 func New(o Options) *Devices {
 	d := &Devices{o: o}
 	d.table = managed.New(managed.Options[Device]{
-		Settings: o.Settings, Space: Space, Noun: "device", Check: check, Changed: d.kick,
+		Settings: o.Settings, Space: Space, Noun: "device", Check: d.check, Changed: d.kick,
 	})
 	return d
 }
