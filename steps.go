@@ -30,8 +30,12 @@ func (b *Broker) stepJWT(s *config.StepJWT) (*jwt.JWT, error) {
 }
 
 func (b *Broker) stepHTTP(s *config.StepHTTP) (*http.HTTP, error) {
+	headers := make(map[string]string, len(s.Headers))
+	for name, text := range s.Headers {
+		headers[name] = string(text)
+	}
 	return http.New(http.Options{
-		URL: s.URL, Method: s.Method, Headers: s.Headers, Body: s.Body, Form: s.Format == config.FormatForm,
+		URL: s.URL, Method: s.Method, Headers: headers, Body: s.Body, Form: s.Format == config.FormatForm,
 		Timeout: s.Timeout, Connections: s.Connections, Failures: s.Failures, Rest: s.Rest,
 		CA: s.CA, Cert: s.Cert, Key: s.Key, Cache: s.Cache, CacheSize: s.CacheSize, Logger: forwardLog(b),
 	})

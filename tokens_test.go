@@ -238,7 +238,7 @@ func TestTokenForUserName(t *testing.T) {
 		}
 		return s
 	}
-	s := serve(t, "auto", chain(fantail.Step{JWT: &fantail.StepJWT{From: "username", Secret: string(secret), ClientClaim: "id"}}), nil)
+	s := serve(t, "auto", chain(fantail.Step{JWT: &fantail.StepJWT{From: "username", Secret: fantail.Secret(secret), ClientClaim: "id"}}), nil)
 	_, ack := s.connect(t, "x", func(c *packet.Connect) { c.HasUserName, c.UserName = true, token(secret) })
 	if ack.AssignedClientID != "dev-7" {
 		t.Errorf("the client is called %q", ack.AssignedClientID)

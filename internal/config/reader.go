@@ -134,6 +134,13 @@ func (r *reader) value(node ast.Node, path string, into any) {
 		r.words(node, path, into)
 	case *map[string]string:
 		r.texts(node, path, into)
+	case *map[string]Secret:
+		var texts map[string]string
+		r.texts(node, path, &texts)
+		*into = map[string]Secret{}
+		for name, text := range texts {
+			(*into)[name] = Secret(text)
+		}
 	default:
 		r.reflected(node, path, reflect.ValueOf(into).Elem())
 	}

@@ -13,8 +13,9 @@ type StepHTTP struct {
 	// URL may have placeholders behind the host.
 	URL string `yaml:"url"`
 	// Method is POST, which is the default, or GET.
-	Method  string            `yaml:"method"`
-	Headers map[string]string `yaml:"headers"`
+	Method string `yaml:"method"`
+	// Headers may have a key of the server's.
+	Headers map[string]Secret `yaml:"headers"`
 	// Body has the members of what is posted. nil: username, password, clientid.
 	Body map[string]string `yaml:"body"`
 	// Format is that of the body: FormatJSON, which is the default, or FormatForm.
@@ -57,7 +58,7 @@ func (k *check) http(key string, s *StepHTTP) {
 	k.webURL(key+".url", s.URL)
 	k.placeholders(key+".url", s.URL, names...)
 	for _, name := range slices.Sorted(maps.Keys(s.Headers)) {
-		k.placeholders(key+".headers."+name, s.Headers[name], names...)
+		k.placeholders(key+".headers."+name, string(s.Headers[name]), names...)
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Body)) {
 		k.placeholders(key+".body."+name, s.Body[name], names...)

@@ -16,8 +16,8 @@ type StepJWT struct {
 	// TokenFromUserName.
 	From string `yaml:"from"`
 	// Secret is shared with who signs: at least 32 bytes.
-	Secret       string `yaml:"secret"`
-	SecretBase64 string `yaml:"secret_base64"`
+	Secret       Secret `yaml:"secret"`
+	SecretBase64 Secret `yaml:"secret_base64"`
 	// PublicKey is a PEM file of public keys or certificates.
 	PublicKey string `yaml:"public_key"`
 	// JWKS is the URL of a server that hands out keys. JWKSRefresh is the longest
@@ -66,9 +66,10 @@ func (s *StepJWT) Key() []byte {
 		}
 		return []byte(s.Secret)
 	}
-	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(s.SecretBase64))
+	text := strings.TrimSpace(string(s.SecretBase64))
+	key, err := base64.StdEncoding.DecodeString(text)
 	if err != nil {
-		key, _ = base64.RawURLEncoding.DecodeString(strings.TrimSpace(s.SecretBase64)) // Validate has seen to it
+		key, _ = base64.RawURLEncoding.DecodeString(text) // Validate has seen to it
 	}
 	return key
 }
@@ -88,7 +89,7 @@ func (k *check) jwt(key string, s *StepJWT) {
 	key += ".jwt"
 	var set []string
 	for _, way := range []struct{ name, value string }{
-		{"secret", s.Secret}, {"secret_base64", s.SecretBase64}, {"public_key", s.PublicKey}, {"jwks", s.JWKS},
+		{"secret", string(s.Secret)}, {"secret_base64", string(s.SecretBase64)}, {"public_key", s.PublicKey}, {"jwks", s.JWKS},
 	} {
 		if way.value != "" {
 			set = append(set, way.name)

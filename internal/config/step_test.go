@@ -37,7 +37,7 @@ auth:
 		}},
 		{JWT: &StepJWT{JWKS: "https://id.example/keys", JWKSCA: "/etc/fantail/ca.pem", Algorithms: []string{"ES256", "EdDSA"}}},
 		{HTTP: &StepHTTP{
-			URL: "https://accounts.example/${listener}?a=${password}", Headers: map[string]string{"Authorization": "Bearer x"},
+			URL: "https://accounts.example/${listener}?a=${password}", Headers: map[string]Secret{"Authorization": "Bearer x"},
 			Format: FormatForm, Cache: 30 * time.Second, Cert: "/etc/fantail/c.pem", Key: "/k.pem",
 		}},
 	}
