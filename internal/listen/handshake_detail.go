@@ -24,7 +24,7 @@ func handshakeDetail(err error) string {
 		{"remote error: tls: bad certificate", "the client does not accept the certificate: give it the right CA, use a host name that the certificate has, and set the client's clock (NTP)"},
 		{"remote error", "the client does not accept the certificate: give it the right CA, and use a host name that the certificate has"},
 		{"unsupported versions", "let the client speak TLS 1.2 or 1.3, as min_version allows"},
-		{"no cipher suite", "update the client's TLS library, or give the listener a certificate of the kind that the client knows"},
+		{"no cipher suite", "let the client offer a suite with ECDHE and GCM or ChaCha20 (update its TLS library), or give the listener a certificate of the kind that the client knows"},
 		{"application protocol", "let the client offer the ALPN protocol mqtt, or none"},
 		{"not look like a TLS handshake", "switch TLS on in the client, or let it use a tcp listener"},
 	} {
