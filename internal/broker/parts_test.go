@@ -67,9 +67,7 @@ func publishAll(tb testing.TB, b *Broker, t *Tick, c *Client, l *link, payloads 
 // Large messages for many are in memory once. They come whole, and in order with
 // the small ones, to those that take all, and later to those that do not.
 func TestManyShareALargeMessage(t *testing.T) {
-	b, stop := newBroker(Memory{}, func(o *Options) {
-		o.Limits.PendingBytes, o.Limits.AllPendingBytes, o.Limits.InFlight = 64<<20, 8<<30, 1000
-	})
+	b, stop := newBroker(Memory{}, unlimited)
 	defer stop()
 	links, clients := audience(t, b, 4*shareAmong)
 	pub, c := join(b, "pub")
@@ -119,9 +117,7 @@ func TestManyShareALargeMessage(t *testing.T) {
 
 // Who is kicked is sent what is pending, all of it.
 func TestAllPartsAreLeftToWhoIsKicked(t *testing.T) {
-	b, stop := newBroker(Memory{}, func(o *Options) {
-		o.Limits.PendingBytes, o.Limits.AllPendingBytes, o.Limits.InFlight = 64<<20, 8<<30, 1000
-	})
+	b, stop := newBroker(Memory{}, unlimited)
 	defer stop()
 	links, _ := audience(t, b, shareAmong)
 	pub, c := join(b, "pub")
@@ -144,9 +140,7 @@ func TestAllPartsAreLeftToWhoIsKicked(t *testing.T) {
 // What a connection does not take, or takes only in one piece, is not mixed up with
 // what is encoded later, whoever has the buffers back.
 func TestBuffersThatWereKeptAreNotUsedBeforeTheyLeft(t *testing.T) {
-	b, stop := newBroker(Memory{}, func(o *Options) {
-		o.Limits.PendingBytes, o.Limits.AllPendingBytes, o.Limits.InFlight = 64<<20, 8<<30, 1000
-	})
+	b, stop := newBroker(Memory{}, unlimited)
 	defer stop()
 	links, clients := audience(t, b, 2) // too few to share
 	pub, c := join(b, "pub")
