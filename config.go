@@ -1,6 +1,9 @@
 package fantail
 
-import "github.com/fantail-mqtt/fantail/internal/config"
+import (
+	"github.com/fantail-mqtt/fantail/internal/access"
+	"github.com/fantail-mqtt/fantail/internal/config"
+)
 
 // Config is everything a broker can be told before it starts. Its zero value
 // is a complete configuration; the YAML file of the command has the same keys.
@@ -73,3 +76,12 @@ func LoadConfig(path string) (*Config, error) { return config.Load(path) }
 
 // NoListeners is for a broker that is used only from within the program.
 func NoListeners() []Listener { return []Listener{} }
+
+// Access says who may do what.
+type Access = config.Access
+
+// AccessRule is one of the rules of [Access].
+type AccessRule = config.AccessRule
+
+// AccessStatement is what an [AccessRule] says.
+type AccessStatement = access.Statement
