@@ -1,6 +1,9 @@
 package fantail
 
-import "github.com/fantail-mqtt/fantail/internal/config"
+import (
+	"github.com/fantail-mqtt/fantail/internal/access"
+	"github.com/fantail-mqtt/fantail/internal/config"
+)
 
 // Config is everything a broker can be told before it starts. Its zero value
 // is a complete configuration; the YAML file of the command has the same keys.
@@ -12,11 +15,48 @@ type Auth = config.Auth
 // User is an account.
 type User = config.User
 
+// Step is a link of the chain of authentication: exactly one of its fields is
+// set.
+type Step = config.Step
+
+// StepUsers checks clients against the users of Auth.
+type StepUsers = config.StepUsers
+
+// StepJWT lets in clients that show a JSON Web Token.
+type StepJWT = config.StepJWT
+
+// StepHTTP asks a server about clients.
+type StepHTTP = config.StepHTTP
+
+// StepSQL looks clients up in a database.
+type StepSQL = config.StepSQL
+
+// StepLDAP asks a directory about clients.
+type StepLDAP = config.StepLDAP
+
+// StepCertificate lets clients in by their certificates.
+type StepCertificate = config.StepCertificate
+
 // Secret is a text that is never shown, however it is printed or encoded.
 type Secret = config.Secret
 
 // Limits bound what one client, one message and the whole broker may cost.
 type Limits = config.Limits
+
+// LimitSet are limits of some clients.
+type LimitSet = config.LimitSet
+
+// Unauthenticated bounds connections that are not let in yet.
+type Unauthenticated = config.Unauthenticated
+
+// PerAddress bounds what comes from one address.
+type PerAddress = config.PerAddress
+
+// PerUser bounds all clients of one user name together.
+type PerUser = config.PerUser
+
+// Flapping says when a client connects too often.
+type Flapping = config.Flapping
 
 // Listener is one address to serve.
 type Listener = config.Listener
@@ -36,3 +76,12 @@ func LoadConfig(path string) (*Config, error) { return config.Load(path) }
 
 // NoListeners is for a broker that is used only from within the program.
 func NoListeners() []Listener { return []Listener{} }
+
+// Access says who may do what.
+type Access = config.Access
+
+// AccessRule is one of the rules of [Access].
+type AccessRule = config.AccessRule
+
+// AccessStatement is what an [AccessRule] says.
+type AccessStatement = access.Statement

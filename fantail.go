@@ -28,10 +28,12 @@ import (
 	"github.com/fantail-mqtt/fantail/internal/broker"
 	"github.com/fantail-mqtt/fantail/internal/config"
 	"github.com/fantail-mqtt/fantail/internal/conn"
+	"github.com/fantail-mqtt/fantail/internal/limit"
 	"github.com/fantail-mqtt/fantail/internal/listen"
 	"github.com/fantail-mqtt/fantail/internal/lock"
 	"github.com/fantail-mqtt/fantail/internal/loop"
 	"github.com/fantail-mqtt/fantail/internal/route"
+	"github.com/fantail-mqtt/fantail/internal/rulebook"
 	"github.com/fantail-mqtt/fantail/internal/session"
 	"github.com/fantail-mqtt/fantail/internal/store"
 	"github.com/fantail-mqtt/fantail/internal/wheel"
@@ -92,24 +94,29 @@ type Broker struct {
 	version string
 
 	authenticator Authenticator
+	authorizer    Authorizer // nil: policy decides
+	policy        *access.Policy
+	book          *rulebook.Book // the rules of run time
+	gate          *gate
 
 	wheel  *wheel.Wheel
 	broker *broker.Broker
 	conns  *conn.Server
 	lock   *lock.Lock
 	store  *store.Store // nil: state is in memory
+	guard  *guard
 
 	control *api.Control // nil: no data folder
 	ready   chan struct{}
 	closed  sync.Once
 
 	mu        sync.Mutex // guards the rest
-	gate      *gate      // nil before Run
 	group     loop.Group
 	listeners []*listen.Listener
 	web       []*api.Server
 	draining  bool
 	running   bool
+	rules     ruleSet // of the configuration
 }
 
 // New makes a broker. It opens no listener: Run serves. With a data folder it
@@ -153,21 +160,32 @@ func (b *Broker) assemble() error {
 		log = b.store
 	}
 	b.wheel = wheel.New()
+	b.guard = newGuard(b)
 	b.broker = broker.New(broker.Options{
 		Node: c.Node, Limits: brokerLimits(&c.Limits), Strategy: strategy,
-		Log: log, Logger: forwardLog(b), Wheel: b.wheel, SysInterval: max(c.SysInterval, 0),
+		Log: log, Logger: forwardLog(b), Wheel: b.wheel, AnyOwner: c.Auth.ClientIDs == config.ClientIDsShared, SysInterval: max(c.SysInterval, 0),
 	})
-	if b.store == nil {
-		return nil
+	b.policy = access.NewPolicy(access.Sources{})
+	b.broker.UseAccess(b.policy)
+	if b.store != nil {
+		if err := b.broker.Restore(b.store.Recover); err != nil {
+			return fmt.Errorf("read the state in %s: %w: choose another with --data, and bring a backup into it with --restore", c.Data, err)
+		}
 	}
-	if err := b.broker.Restore(b.store.Recover); err != nil {
-		return fmt.Errorf("read the state in %s: %w: choose another with --data, and bring a backup into it with --restore", c.Data, err)
+	if b.gate, err = b.newGate(); err != nil { // which reads settings
+		return err
 	}
+	if err := b.openRules(); err != nil {
+		return err
+	}
+	b.watchSetUp()
+	b.guard.watchBans()
 	return nil
 }
 
 // release gives back what New has taken.
 func (b *Broker) release() {
+	b.gate.close()
 	if b.broker != nil {
 		b.broker.Close()
 		b.wheel.Close()
@@ -191,8 +209,16 @@ func (b *Broker) UseLogger(l *slog.Logger) { b.logger = l }
 // UseAuthenticator sets who decides who may connect.
 func (b *Broker) UseAuthenticator(a Authenticator) { b.authenticator = a }
 
-// UseAuthorizer sets who decides what clients may do.
-func (b *Broker) UseAuthorizer(a Authorizer) { b.broker.UseAccess(a) }
+// UseAuthorizer sets who decides what clients may do, in place of the
+// configuration's access rules.
+func (b *Broker) UseAuthorizer(a Authorizer) {
+	b.authorizer = a
+	b.broker.UseAccess(a)
+}
+
+// Reassess ends the subscriptions that the Authorizer does not allow any more.
+// It is for after its rules have changed.
+func (b *Broker) Reassess() { b.broker.Reassess() }
 
 // UseVersion sets the version that the broker shows of itself.
 func (b *Broker) UseVersion(v string) {
@@ -312,11 +338,11 @@ func outside(m *message.Message) Message {
 	return out
 }
 
-// Reload takes over from c what can change while the broker runs, its limits,
-// and reads the certificates and password files anew. Connections stay, with what they were
-// promised: the receive maximum and the topic alias maximum are for the next
-// Run, a packet limit is for connections to come. What is wrong is returned and
-// leaves everything as it was.
+// Reload takes over from c what can change while the broker runs, its limits
+// and access rules, and reads the certificates, the acl_file and the password
+// files anew. Connections stay, with what they were promised: the receive maximum
+// and the topic alias maximum are for the next Run, a packet limit is for
+// connections to come. What is wrong is returned and leaves everything as it was.
 func (b *Broker) Reload(c Config) error {
 	if err := c.Validate(); err != nil {
 		return err
@@ -324,12 +350,13 @@ func (b *Broker) Reload(c Config) error {
 	c = c.WithDefaults()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	commit := func() {}
-	if b.gate != nil {
-		var err error
-		if commit, err = b.gate.reload(); err != nil {
-			return err
-		}
+	commit, err := b.gate.reload()
+	if err != nil {
+		return err
+	}
+	commitRules, err := b.reloadRules(&c.Access)
+	if err != nil {
+		return err
 	}
 	var errs []error
 	for _, l := range b.listeners {
@@ -339,6 +366,7 @@ func (b *Broker) Reload(c Config) error {
 		return err
 	}
 	commit()
+	commitRules()
 	c.Limits.ReceiveMaximum = b.config.Limits.ReceiveMaximum
 	c.Limits.TopicAliasMaximum = b.config.Limits.TopicAliasMaximum
 	b.config.Limits = c.Limits
@@ -346,6 +374,7 @@ func (b *Broker) Reload(c Config) error {
 	if b.conns != nil {
 		b.conns.SetLimits(connLimits(&c.Limits))
 	}
+	b.guard.set(&c.Limits)
 	return nil
 }
 
@@ -388,12 +417,30 @@ func brokerLimits(l *config.Limits) broker.Limits {
 		TopicLevels: l.TopicLevels, Subscriptions: l.Subscriptions, WildcardSubscriptions: l.WildcardSubscriptions,
 		MatchNodes: l.MatchNodes, RetainedMessages: l.RetainedMessages, RetainedBytes: int64(l.RetainedBytes), QueuedBytes: int64(l.QueuesBytes),
 		QueuedMemory: int64(l.QueuesMemory), AllPendingBytes: int64(l.AllPendingBytes),
+		MessagesOut: limit.Rate(l.MessagesOut), BytesOut: limit.Rate(l.BytesOut),
+		ClientRetainedMessages: l.ClientRetainedMessages, ClientRetainedBytes: int64(l.ClientRetainedBytes),
 	}
 }
 
 func connLimits(l *config.Limits) conn.Limits {
+	c := clientLimits(l)
+	c.Sets = make(map[string]*conn.Limits, len(l.Sets))
+	for name, set := range l.Sets {
+		merged := l.With(set)
+		own, client := clientLimits(&merged), brokerLimits(&merged)
+		own.Client = &client
+		c.Sets[name] = &own
+	}
+	return c
+}
+
+func clientLimits(l *config.Limits) conn.Limits {
 	return conn.Limits{
-		Packet: int(l.Packet), ConnectTimeout: l.ConnectTimeout, KeepAliveMax: uint16(l.KeepAliveMax / time.Second),
-		SessionExpiryMax: uint32(l.SessionExpiryMax / time.Second), Connections: int64(l.Connections),
+		Packet: int(l.Packet), ConnectPacket: int(l.ConnectPacket), ConnectTimeout: l.ConnectTimeout, KeepAliveMax: uint16(l.KeepAliveMax / time.Second),
+		ClientID: l.ClientID, SessionExpiryMax: uint32(l.SessionExpiryMax / time.Second), Connections: int64(l.Connections),
+		Messages: limit.Rate(l.MessagesIn), Bytes: limit.Rate(l.BytesIn),
+		WithoutQoS2: l.MaximumQoS < 2, WithoutQoS1: l.MaximumQoS < 1, WithoutRetain: l.NoRetain,
+		MessageExpiryMax: uint32(l.MessageExpiryMax / time.Second), RetainedExpiry: uint32(l.RetainedExpiry / time.Second),
+		ReceiveMaximum: uint16(l.ReceiveMaximum), TopicAliasMaximum: uint16(max(l.TopicAliasMaximum, 0)),
 	}
 }

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/fantail-mqtt/fantail/internal/auth"
 	"github.com/fantail-mqtt/fantail/internal/auth/file"
 	"github.com/fantail-mqtt/fantail/internal/auth/hash"
 	"github.com/fantail-mqtt/fantail/internal/config"
 	"github.com/fantail-mqtt/fantail/internal/conn"
+	"github.com/fantail-mqtt/fantail/internal/limit"
+	"github.com/fantail-mqtt/fantail/internal/metrics"
 	"github.com/fantail-mqtt/fantail/packet"
 )
 
@@ -19,29 +22,64 @@ type gate struct {
 	users  *auth.Users
 	hashes *hash.Pool // of every step that checks passwords
 	files  []*file.File
+	scram  *auth.SCRAM
+	managed
+	setUp func() bool // whether clients can show who they are
+	lasts []lasting
+
+	guesses *limit.Guesses
+}
+
+// lasting is a step that holds something until Close.
+type lasting interface {
+	auth.Step
+	Close()
+}
+
+// start lets those steps begin that work by themselves.
+func (g *gate) start() {
+	for _, l := range g.lasts {
+		if s, ok := l.(interface{ Start() }); ok {
+			s.Start()
+		}
+	}
+}
+
+func (g *gate) close() {
+	if g == nil {
+		return
+	}
+	for _, l := range g.lasts {
+		l.Close()
+	}
 }
 
 // newGate makes the chain of the steps in the configuration.
 func (b *Broker) newGate() (*gate, error) {
 	a := &b.config.Auth
-	g := &gate{hashes: hash.NewPool(0, 0)}
+	g := &gate{hashes: hash.NewPool(0, 0), guesses: limit.NewGuesses(max(b.config.Limits.WrongPasswords, 0))}
 	users := make([]auth.User, 0, len(a.Users))
 	for _, u := range a.Users {
 		users = append(users, auth.User{Name: u.Name, Password: string(u.Password)})
 	}
+	secret := b.secret()
 	var err error
-	if g.users, err = auth.NewUsers(users); err != nil {
+	if g.users, err = auth.NewUsers(users, secret, g.hashes); err != nil {
 		return nil, fmt.Errorf("auth.users: %w", err)
 	}
+	g.managed = b.newManaged(g.hashes, secret)
 	var steps []auth.Step
 	for i := range a.Steps() {
 		s, err := b.step(g, &a.Steps()[i])
 		if err != nil {
+			g.close()
 			return nil, fmt.Errorf("auth.chain[%d]: %w", i, err)
 		}
 		steps = append(steps, s)
 	}
-	g.chain = auth.NewChain(steps, a.Anonymous, func() bool { return len(a.Users)+len(a.Chain) > 0 })
+	g.setUp = func() bool { return len(a.Users)+len(a.Chain)+g.count() > 0 }
+	g.chain = auth.NewChain(steps, a.Anonymous, g.setUp)
+	g.scram = auth.NewSCRAM(secret, sources(steps)...)
 	return g, nil
 }
 
@@ -50,6 +88,10 @@ func (b *Broker) step(g *gate, s *config.Step) (auth.Step, error) {
 	switch {
 	case s.Users != nil:
 		return g.users, nil
+	case s.Accounts != nil:
+		return g.accounts, nil
+	case s.Devices != nil:
+		return g.devices, nil
 	case s.PasswordFile != nil:
 		f, err := file.New(file.Options{Path: s.PasswordFile.Path, Pool: g.hashes})
 		if err != nil {
@@ -57,9 +99,29 @@ func (b *Broker) step(g *gate, s *config.Step) (auth.Step, error) {
 		}
 		g.files = append(g.files, f)
 		return f, nil
+	case s.JWT != nil:
+		return keep(g, "jwt", s.JWT, b.stepJWT)
+	case s.HTTP != nil:
+		return keep(g, "http", s.HTTP, b.stepHTTP)
+	case s.SQL != nil:
+		return keep(g, "sql", s.SQL, b.stepSQL(g))
+	case s.LDAP != nil:
+		return b.stepLDAP(s.LDAP)
+	case s.Certificate != nil:
+		return stepCertificate(s.Certificate)
 	default:
 		return nil, fmt.Errorf("the step names nothing that checks clients")
 	}
+}
+
+// keep makes a step that lasts as long as the gate does.
+func keep[S any, T lasting](g *gate, name string, s S, step func(S) (T, error)) (auth.Step, error) {
+	t, err := step(s)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	g.lasts = append(g.lasts, t)
+	return t, nil
 }
 
 // reload reads anew what the steps have read from files. Nothing of it is in
@@ -85,7 +147,8 @@ func (g *gate) reload() (commit func(), err error) {
 func (g *gate) quick(r *ConnectRequest) (decided bool, grant *Grant, err error) {
 	t, decided := g.chain.Quick(r)
 	if !decided {
-		return false, nil, nil
+		err = g.guessing(r)
+		return err != nil, nil, err
 	}
 	grant, err = verdict([]auth.Trial{t})
 	return true, grant, err
@@ -93,7 +156,34 @@ func (g *gate) quick(r *ConnectRequest) (decided bool, grant *Grant, err error) 
 
 // Authenticate implements Authenticator.
 func (g *gate) Authenticate(ctx context.Context, r *ConnectRequest) (*Grant, error) {
-	return verdict(g.chain.Authenticate(ctx, r))
+	grant, err := verdict(g.chain.Authenticate(ctx, r))
+	if refusal, ok := errors.AsType[*packet.Refusal](err); ok && refusal.Code == packet.BadUserNameOrPassword {
+		g.guesses.Wrong(ipOf(r.Peer.Addr), r.UserName, limit.At(time.Now().UnixMilli()))
+	}
+	return grant, err
+}
+
+// guessing refuses a client whose password is not looked at, after too many
+// wrong ones.
+func (g *gate) guessing(r *ConnectRequest) error {
+	wait := g.guesses.Wait(ipOf(r.Peer.Addr), r.UserName, limit.At(time.Now().UnixMilli()))
+	if wait <= 0 {
+		return nil
+	}
+	return &conn.Advice{
+		Refusal: packet.Refuse(packet.ConnectionRateExceeded, "too many wrong passwords"), Reason: "wrong_passwords", Step: "limits.wrong_passwords",
+		Why: fmt.Sprintf("too many wrong passwords came for the user name from this address: none is looked at for %v", wait.Round(time.Second)),
+		Do:  "correct the password in the client, and let it wait between its tries",
+	}
+}
+
+// figures are those of the steps.
+func (g *gate) figures() []metrics.Step {
+	var list []metrics.Step
+	for _, f := range g.chain.Figures() {
+		list = append(list, metrics.Step{Name: f.Step, Ignored: f.Ignored, Allowed: f.Allowed, Denied: f.Denied, Failed: f.Failed})
+	}
+	return list
 }
 
 // verdict is what the trials come to: the last one decides.
@@ -103,7 +193,8 @@ func verdict(trials []auth.Trial) (*Grant, error) {
 		if t.Grant.By == "" {
 			return nil, nil
 		}
-		return &t.Grant, nil
+		g := t.Grant // alone: the connection keeps it, and not the trials
+		return &g, nil
 	}
 	code := t.Code
 	if code == 0 {

@@ -79,6 +79,7 @@ func TestReloadRefusesMistakes(t *testing.T) {
 type identity struct {
 	cert, key string
 	roots     *x509.CertPool
+	valid     time.Duration // when, from now; for an hour before and after
 }
 
 // issue writes a certificate for 127.0.0.1 with this serial number.
@@ -90,7 +91,7 @@ func (i *identity) issue(t *testing.T, serial int64) {
 	}
 	template := x509.Certificate{
 		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "fantail"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(i.valid - time.Hour), NotAfter: time.Now().Add(i.valid + time.Hour), IsCA: true, BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, &template, &template, private.Public(), private)
 	if err != nil {
@@ -312,7 +313,7 @@ func TestMetricsHaveNoLabelPerClient(t *testing.T) {
 			}
 		}
 		slices.Sort(labels)
-		if want := []string{"qos", "reason", "version"}; !slices.Equal(labels, want) {
+		if want := []string{"qos", "reason", "step", "version"}; !slices.Equal(labels, want) {
 			t.Errorf("the labels are %v, want %v", labels, want)
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/fantail-mqtt/fantail/internal/api"
@@ -23,24 +24,20 @@ func (b *Broker) start() error {
 		return ErrRunning
 	}
 	b.running = true
-	gate, err := b.newGate()
-	if err != nil {
-		return err
-	}
-	b.gate = gate
+	b.gate.start()
 	o := conn.Options{
-		Broker: b.broker, Wheel: b.wheel, Logger: b.logger, Authenticator: gate, Quick: gate.quick,
+		Broker: b.broker, Wheel: b.wheel, Logger: b.logger, Authenticator: b.gate, Quick: b.gate.quick,
 		Limits: connLimits(&b.config.Limits), ReceiveMaximum: uint16(b.config.Limits.ReceiveMaximum),
 		TopicAliasMaximum: uint16(max(b.config.Limits.TopicAliasMaximum, 0)), PendingBytes: int(b.config.Limits.PendingBytes),
 		ServerReference: b.config.ServerReference, ResponseInfo: b.config.ResponseInformation,
+		Users: b.guard.users, Arriving: b.guard.arriving, Arrived: b.guard.arrived,
 	}
-	if len(b.config.Auth.Users) > 0 {
-		o.Exchange = func(method string) (conn.Exchange, error) { return gate.users.Begin(method) }
-	}
+	o.Exchange = b.gate.begin
 	if b.authenticator != nil {
 		o.Authenticator, o.Quick, o.Exchange = b.authenticator, nil, nil
 	}
 	b.conns = conn.NewServer(o)
+	var err error
 	if b.group, err = b.newGroup(); err != nil {
 		return err
 	}
@@ -51,6 +48,7 @@ func (b *Broker) start() error {
 		if err := b.open(l); err != nil {
 			return err
 		}
+		b.guard.set(&b.config.Limits)
 	}
 	return nil
 }
@@ -60,7 +58,10 @@ func (b *Broker) openControl() (err error) {
 	if b.config.Data == "" {
 		return nil
 	}
-	o := api.ControlOptions{Data: b.config.Data, Version: b.version, Logger: b.logger}
+	o := api.ControlOptions{
+		Bans: bans{b.guard}, Data: b.config.Data, Version: b.version, Logger: b.logger, Explain: b.explain,
+		Users: b.gate.accounts, Devices: b.gate.devices, Rules: b.book, Access: accessRules{b},
+	}
 	if b.store != nil {
 		o.Store = stored{b}
 	}
@@ -73,7 +74,7 @@ func (b *Broker) newGroup() (loop.Group, error) {
 		Loops:   b.config.Loop.Loops,
 		Tick:    b.config.Loop.Tick,
 		Local:   func() loop.Local { return b.broker.NewTick() },
-		OnError: func(err error) { b.logger.Error("cannot accept", slog.Any("err", err)) },
+		OnError: b.cannotAccept,
 	}
 	if b.config.Loop.Transport == config.TransportPortable {
 		return loop.NewPortable(o), nil
@@ -81,10 +82,18 @@ func (b *Broker) newGroup() (loop.Group, error) {
 	return loop.New(o, b.wheel)
 }
 
+// cannotAccept logs what a listener says ten times a second while there is no
+// descriptor left.
+func (b *Broker) cannotAccept(err error) {
+	if n, ok := b.guard.held.may("accept", time.Now()); ok {
+		b.logger.Error("cannot accept", slog.Any("err", err), slog.Int("held_back", n))
+	}
+}
+
 // open serves one listener.
 func (b *Broker) open(l config.Listener) error {
 	if l.Scheme == config.SchemeHTTP {
-		w, err := api.Open(l.Address, api.Options{Metrics: metrics.Handler(b.broker, b.version, b.disk()), Ready: b.isReady})
+		w, err := api.Open(l.Address, api.Options{Metrics: metrics.Handler(b.broker, b.version, b.disk(), b.gate.figures), Ready: b.isReady})
 		if err != nil {
 			return err
 		}
@@ -92,13 +101,13 @@ func (b *Broker) open(l config.Listener) error {
 		return nil
 	}
 	opened, err := listen.Open(listen.Options{
-		Group: b.group, Wheel: b.wheel, Refused: b.refused, FirstPacket: b.config.Limits.ConnectTimeout,
+		Group: b.group, Wheel: b.wheel, Refused: b.refused, Guard: b.guard, FirstPacket: b.config.Limits.ConnectTimeout,
 		Upper: func(_ loop.Local, c loop.Conn, p listen.Peer) loop.Handler {
 			peer := conn.Peer{Addr: p.Addr, Transport: p.Transport, Listener: p.Listener, Origin: p.Origin}
 			if p.TLS != nil && len(p.TLS.VerifiedChains) > 0 {
 				peer.Certificate = p.TLS.PeerCertificates[0]
 			}
-			return b.conns.Accept(c, peer)
+			return b.conns.AcceptAs(c, peer, conn.Entry{Pass: p.Pass, Due: p.Due, Refused: p.Refused})
 		},
 	}, l)
 	if err != nil {
@@ -126,11 +135,24 @@ func (b *Broker) isReady() error {
 func (b *Broker) refused(r listen.Refusal) {
 	b.broker.Stats().Refused.Add(r.Reason)
 	level := slog.LevelInfo
-	if r.Reason == listen.ReasonClosedEarly {
-		level = slog.LevelDebug // a port scan, or a health check of a load balancer
+	if r.Reason == listen.ReasonClosedEarly || told(r.Reason) {
+		level = slog.LevelDebug // a port scan, or a health check of a load balancer; or it is logged already
 	}
-	b.logger.Log(context.Background(), level, "connection refused", slog.String("addr", r.Addr.String()),
-		slog.String("listener", r.Listener), slog.String("reason", r.Reason), slog.String("why", r.Detail))
+	who := r.Addr.String()
+	if host, _, err := net.SplitHostPort(who); err == nil {
+		who = host // the port changes
+	}
+	say, held := b.broker.Hush.Say(time.Now().UnixMilli(), who, r.Reason)
+	if !say {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("addr", r.Addr.String()), slog.String("listener", r.Listener), slog.String("reason", r.Reason), slog.String("why", r.Detail),
+	}
+	if held > 0 {
+		attrs = append(attrs, slog.Int("held_back", held))
+	}
+	b.logger.LogAttrs(context.Background(), level, "connection refused", attrs...)
 }
 
 // Draining is how long Run waits at its end for the clients to go.

@@ -19,6 +19,9 @@ func startBroker(t *testing.T) Options {
 	b, err := fantail.New(fantail.Config{
 		Listeners: []fantail.Listener{tcp},
 		Auth:      fantail.Auth{Anonymous: "always", Users: []fantail.User{{Name: "conform", Password: "conform-secret"}}},
+		Access: fantail.Access{Default: "allow", Rules: []fantail.AccessRule{ // else a stranger sees nothing of $SYS
+			{Statement: fantail.AccessStatement{Allow: []string{"subscribe"}, Topic: []string{"$SYS/#"}}},
+		}},
 	})
 	if err != nil {
 		t.Fatal(err)

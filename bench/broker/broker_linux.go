@@ -5,7 +5,7 @@
 // an empty directory that goes away with the process, and {mosquitto.conf} a
 // configuration in it that lets mosquitto run without limits or persistence;
 // {mosquitto-durable.conf} turns persistence on, and {fantail.yaml} is one that lifts
-// Fantail's limit of messages in flight.
+// Fantail's limits of messages in flight and of pending bytes.
 package broker
 
 import (
@@ -188,7 +188,7 @@ func fillIn(argv []string, dir string, port uint16) ([]string, error) {
 		file, text := conf, []byte(nil)
 		switch {
 		case word == "{fantail.yaml}":
-			file, text = ours, []byte("limits: {in_flight: 65535}\n")
+			file, text = ours, []byte("limits: {in_flight: 65535, pending_bytes: 1GiB, all_pending_bytes: 64GiB}\n")
 		case strings.Contains(word, "{mosquitto.conf}"):
 			text = mosquittoConf(port, "persistence false")
 		case strings.Contains(word, "{mosquitto-durable.conf}"):

@@ -52,7 +52,14 @@ type Grant struct {
 	// Limits names the set of limits that holds for the client; empty: those
 	// of everybody.
 	Limits string
+	// Still says whether the grant holds still. It is asked once more when the
+	// client is connected and can be sent away: what it was let in by may have
+	// been changed since. nil: it does.
+	Still func() bool
 }
+
+// Holds says whether the grant holds still. A nil grant does.
+func (g *Grant) Holds() bool { return g == nil || g.Still == nil || g.Still() }
 
 // Info is what is known of a connected client. It does not change.
 type Info struct {
@@ -67,6 +74,17 @@ type Info struct {
 	Expiry      uint32
 	ConnectedAt int64  // unix milliseconds
 	Grant       *Grant // nil: nobody knows the client
+	// Restored says that the client has not come back since the broker started:
+	// of what is here, only ClientID, UserName and Grant.UserName are known.
+	Restored bool
+}
+
+// Owner is the user name that the client has proved, empty if it has not.
+func (i *Info) Owner() string {
+	if i == nil || i.Grant == nil {
+		return ""
+	}
+	return i.UserName
 }
 
 // Action is what a client wants to do with a topic.

@@ -34,8 +34,14 @@ type ControlOptions struct {
 	// Data is the data directory. This process has its lock.
 	Data    string
 	Store   Store // nil: the broker has none
+	Explain func(context.Context, *Question) (*Explained, error)
+	Bans    Bans // nil: none can be made
 	Version string
 	Logger  *slog.Logger
+	// Users and Devices are managed at run time; nil: there is no such collection.
+	Users, Devices Collection
+	Rules          Collection  // access rules of run time
+	Access         AccessRules // all of them; nil: no rules are served
 }
 
 // Control is the control socket: the API for who may open it, the broker's own
@@ -63,6 +69,19 @@ func OpenControl(o ControlOptions) (*Control, error) {
 	}
 	mux := http.NewServeMux()
 	(&storeAPI{store: o.Store, data: o.Data, version: o.Version, logger: o.Logger, stall: stallTime}).routes(mux)
+	if o.Users != nil {
+		collection{o.Users}.routes(mux, UsersPath, ExportUsersPath)
+	}
+	if o.Devices != nil {
+		collection{o.Devices}.routes(mux, DevicesPath, ExportDevicesPath)
+	}
+	if o.Access != nil {
+		rulesAPI{o.Access, o.Rules}.routes(mux)
+	}
+	explainer(o.Explain).routes(mux)
+	if o.Bans != nil {
+		(&bansAPI{o.Bans}).routes(mux)
+	}
 	c.http.Handler = c.counted(mux)
 	c.http.ReadHeaderTimeout = 10 * time.Second
 	c.http.ErrorLog = slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug)

@@ -11,6 +11,7 @@ func answer(w http.ResponseWriter, status int, body any) {
 	w.WriteHeader(status)
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
 	_ = e.Encode(body) // the client has gone
 }
 

@@ -18,19 +18,10 @@ const maxStep = 4096
 // CONNECT goes through [Exchange.Step], then that of each AUTH. One goroutine
 // uses it.
 type Exchange struct {
-	users *Users
+	scram *SCRAM
 	conv  *scram.ServerConversation
-	user  *known // set by a successful end
-}
-
-// Begin starts an authentication with the method that the client named. The
-// error is a [*packet.Refusal]: there is but [SCRAMSHA256], and it binds to no
-// channel.
-func (u *Users) Begin(method string) (*Exchange, error) {
-	if method != SCRAMSHA256 {
-		return nil, packet.Refuse(packet.BadAuthenticationMethod, "authentication method is not "+SCRAMSHA256)
-	}
-	return &Exchange{users: u, conv: u.server.NewConversation()}, nil
+	asked *Proof // what the client was asked for; nil: nothing yet, or what nobody can prove
+	done  *Proof // set by a successful end
 }
 
 // Step takes the client's authentication data and returns what to answer: in
@@ -56,26 +47,41 @@ func (x *Exchange) Step(data []byte) (reply []byte, done bool, err error) {
 		}
 		return []byte(answer), false, nil
 	}
-	user, valid := x.users.prepared[prepare(x.conv.Username())], x.conv.Valid()
+	p, valid := x.asked, x.conv.Valid()
 	x.conv = nil
-	if user == nil || !valid {
+	if p == nil || !valid || !p.Grant.Holds() {
 		return nil, false, denied("message or proof does not fit")
 	}
-	x.user = user
+	x.done = p
 	return []byte(answer), true, nil
 }
 
-// UserName is the user's name as it is configured, empty until Step has said
-// done.
-func (x *Exchange) UserName() string {
-	if x.user == nil {
-		return ""
+// credentials finds the verifier of a name as it came.
+func (x *Exchange) credentials(name string) (scram.StoredCredentials, error) {
+	v := x.scram.secret.Decoy(name)
+	if p, known := x.scram.proof(name); known {
+		x.asked, v = &p, p.Verifier
 	}
-	return x.user.name
+	return scram.StoredCredentials{
+		KeyFactors: scram.KeyFactors{Salt: v.Salt, Iters: v.Iterations}, StoredKey: v.StoredKey, ServerKey: v.ServerKey,
+	}, nil
 }
 
-// Grant is what is known of the user.
-func (x *Exchange) Grant() *access.Grant { return &access.Grant{By: x.users.Name()} }
+// UserName is the user's name as it is kept, empty until Step has said done.
+func (x *Exchange) UserName() string {
+	if x.done == nil {
+		return ""
+	}
+	return x.done.User
+}
+
+// Grant is what is known of the user once Step has said done.
+func (x *Exchange) Grant() *access.Grant {
+	if x.done == nil {
+		return nil
+	}
+	return &x.done.Grant
+}
 
 func denied(why string) error {
 	return packet.Refuse(packet.NotAuthorized, SCRAMSHA256+": "+why)

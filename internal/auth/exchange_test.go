@@ -13,9 +13,9 @@ import (
 	"github.com/fantail-mqtt/fantail/packet"
 )
 
-func begin(t testing.TB, u *Users) *Exchange {
+func begin(t testing.TB, u *users) *Exchange {
 	t.Helper()
-	x, err := u.Begin(SCRAMSHA256)
+	x, err := u.scram.Begin(SCRAMSHA256)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,17 +101,17 @@ func wantRefusal(t *testing.T, err error, code packet.Code) {
 
 // rfc7677 are users of which the one is that of the example in RFC 7677,
 // section 3, with its salt and its server nonce.
-func rfc7677(t testing.TB) *Users {
+func rfc7677(t testing.TB) *users {
 	t.Helper()
 	const salt = "\x5b\x6d\x99\x68\x9d\x12\x35\x8e\xec\xa0\x4b\x14\x12\x36\xfa\x81"
 	u := newUsers(t)
-	verifier, err := derive("pencil", salt)
+	verifier, err := derive("pencil", salt, iterations)
 	if err != nil {
 		t.Fatal(err)
 	}
 	u.byName["user"] = &known{name: "user", verifier: verifier}
 	u.prepared["user"] = u.byName["user"]
-	u.server.WithNonceGenerator(func() string { return "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0" })
+	u.scram.nonce = func() string { return "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0" }
 	return u
 }
 
@@ -193,7 +193,7 @@ func TestStepRefuses(t *testing.T) {
 func TestBeginRefusesOtherMethods(t *testing.T) {
 	u := newUsers(t)
 	for _, method := range []string{"", "PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256-PLUS", "scram-sha-256"} {
-		x, err := u.Begin(method)
+		x, err := u.scram.Begin(method)
 		if x != nil {
 			t.Errorf("%q: begun", method)
 		}

@@ -1,17 +1,28 @@
 package auth
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
+
+	"github.com/fantail-mqtt/fantail/internal/access"
 )
 
-func newUsers(t testing.TB, users ...User) *Users {
+// users are those of a configuration, with their SCRAM.
+type users struct {
+	*Users
+	scram *SCRAM
+}
+
+func newUsers(t testing.TB, list ...User) *users {
 	t.Helper()
-	u, err := NewUsers(users)
+	secret := NewSecret()
+	u, err := NewUsers(list, secret, atOnce{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return u
+	return &users{u, NewSCRAM(secret, u)}
 }
 
 func TestCheck(t *testing.T) {
@@ -46,7 +57,7 @@ func TestCheck(t *testing.T) {
 }
 
 func TestNewUsersTellsAllMistakes(t *testing.T) {
-	_, err := NewUsers([]User{{"ann", "secret"}, {"", "secret"}, {"ann", "secret"}, {"\uff41nn", "secret"}})
+	_, err := NewUsers([]User{{"ann", "secret"}, {"", "secret"}, {"ann", "secret"}, {"\uff41nn", "secret"}}, NewSecret(), atOnce{})
 	want := "user 2: name is empty\n" +
 		"user 3: name \"ann\" comes twice\n" +
 		"user 4: name \"\uff41nn\" is the same as \"ann\", written in another way"
@@ -95,5 +106,27 @@ func TestAnUnknownUserTakesAsLong(t *testing.T) {
 	unknown := testing.AllocsPerRun(3, func() { u.fits("eve", []byte("pencils")) })
 	if known != unknown {
 		t.Errorf("allocations: known %v, unknown %v", known, unknown)
+	}
+}
+
+// atOnce is a Pool without a bound.
+type atOnce struct{}
+
+func (atOnce) Do(_ context.Context, f func()) error {
+	f()
+	return nil
+}
+
+// full is a Pool that has no place.
+type full struct{}
+
+func (full) Do(context.Context, func()) error { return errors.New("too many logins at once") }
+
+func TestAPasswordThatIsNotCheckedLetsNobodyIn(t *testing.T) {
+	u := newUsers(t, User{"ann", "pencil"})
+	u.pool = full{}
+	a := u.Check(t.Context(), &access.Request{UserName: "ann", HasUserName: true, Password: []byte("pencil")})
+	if a.Verdict != Deny || !a.Failed {
+		t.Errorf("%+v", a)
 	}
 }

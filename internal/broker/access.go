@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bytes"
+	"log/slog"
 	"strings"
 
 	"github.com/fantail-mqtt/fantail/internal/access"
@@ -17,10 +18,23 @@ type Access interface {
 
 // LastingAccess is an Access whose answers for a connection stay the same as
 // long as Version does. So it is asked once for the topics that the connection
-// publishes to, not for each message.
+// publishes to, not for each message; and it is asked, once too, whether a
+// client may receive what its subscriptions match ([access.Receive]).
 type LastingAccess interface {
 	Access
 	Version() uint64
+}
+
+// Policy is a LastingAccess that can tell more.
+type Policy interface {
+	LastingAccess
+	// Open says that it allows everything but what begins with $ to clients
+	// without rules of their own.
+	Open() bool
+	// Reason is a decision in words, for the owner of the broker.
+	Reason(who *Info, a access.Ask) access.Explanation
+	// Disconnects says that a client ends that does what it may not.
+	Disconnects() bool
 }
 
 // UseAccess sets who decides what clients may do; nil allows everything. It is
@@ -28,6 +42,13 @@ type LastingAccess interface {
 func (b *Broker) UseAccess(a Access) {
 	b.access = a
 	b.lasting, _ = a.(LastingAccess)
+	b.policy, _ = a.(Policy)
+}
+
+// free says whether a client may do everything with a topic, by its first byte:
+// then nobody needs to be asked.
+func (b *Broker) free(link Link, first byte) bool {
+	return first != '$' && (b.access == nil || b.policy != nil && b.policy.Open() && (link == nil || !link.Ruled()))
 }
 
 // grants are answers of a LastingAccess that a tick remembers. A connection has
@@ -50,12 +71,20 @@ const (
 	maxGrantTopic = 256 // bytes of a topic that is remembered
 )
 
-// mayPublish says whether a client may publish to a topic.
+// mayPublish says whether a client may publish to a topic, and logs if not.
 func (t *Tick) mayPublish(link Link, name []byte, qos byte, retain bool) error {
-	b := t.b
-	if b.access == nil && name[0] != '$' {
+	if t.b.free(link, name[0]) {
 		return nil
 	}
+	err := t.ask(link, name, qos, retain)
+	if err != nil {
+		t.b.logDenied(t.now, link.Info(), access.Ask{Action: access.Publish, Topic: string(name), QoS: qos, Retain: retain}, err)
+	}
+	return err
+}
+
+func (t *Tick) ask(link Link, name []byte, qos byte, retain bool) error {
+	b := t.b
 	if b.lasting == nil || len(name) > maxGrantTopic || bytes.HasPrefix(name, []byte("$SYS/")) {
 		return b.allow(link, string(name), qos, retain)
 	}
@@ -75,6 +104,86 @@ func (t *Tick) mayPublish(link Link, name []byte, qos byte, retain bool) error {
 	}
 	g.known[grant{who, topic, qos, retain}] = err
 	return err
+}
+
+// mayReceive says whether a client may receive what is published to a topic.
+func (b *Broker) mayReceive(who *Info, topic string) bool {
+	if b.lasting == nil || who == nil || b.policy != nil && b.policy.Open() && topic[0] != '$' && (who.Grant == nil || who.Grant.Rules == nil) {
+		return true
+	}
+	return b.lasting.Access(who, access.Ask{Action: access.Receive, Topic: topic}) == nil
+}
+
+// Reassess ends the subscriptions that are not allowed any more. It is for
+// after the rules have changed: what is published from then on is asked about
+// anyhow.
+func (b *Broker) Reassess() {
+	if b.access == nil {
+		return
+	}
+	b.each(func(c *Client) {
+		b.do(func(t *Tick) { b.reassess(t, c) })
+	})
+}
+
+func (b *Broker) reassess(t *Tick, c *Client) {
+	who, over := b.endDenied(t, c)
+	for _, a := range over {
+		b.logDenied(t.now, who, a, b.access.Access(who, a))
+	}
+}
+
+// endDenied ends the subscriptions that are not allowed. Of a client that has not
+// come back since the start, too little is known to say: it is asked about then.
+func (b *Broker) endDenied(t *Tick, c *Client) (who *Info, over []access.Ask) {
+	t.open(c)
+	defer t.shut(c)
+	if who = c.who(); c.gone || who == nil || who.Restored {
+		return nil, nil
+	}
+	for s := range c.session.Subscriptions {
+		a := access.Ask{Action: access.Subscribe, Topic: s.Filter, QoS: s.QoS}
+		if b.access.Access(who, a) != nil {
+			over = append(over, a)
+		}
+	}
+	for _, a := range over {
+		t.stats.SubscriptionsRefused++
+		c.session.Unsubscribe(a.Topic)
+		b.remove(t, c, a.Topic)
+	}
+	return who, over
+}
+
+// logDenied logs what a client may not do, unless the same was logged of it a
+// moment ago.
+func (b *Broker) logDenied(now int64, who *Info, a access.Ask, err error) {
+	say, held := b.Hush.Say(now, who.ClientID, a.Action.String())
+	if !say {
+		return
+	}
+	var r access.Explanation
+	switch {
+	case b.policy != nil:
+		r = b.policy.Reason(who, a)
+	case err != nil:
+		r.Why = err.Error()
+	}
+	key, what := "topic", "publish refused"
+	if a.Action == access.Subscribe {
+		key, what = "filter", "subscription refused"
+	}
+	attrs := []any{slog.String("client", who.ClientID), slog.String("user", who.UserName), slog.String(key, a.Topic), slog.String("why", r.Why)}
+	if r.Rule != "" {
+		attrs = append(attrs, slog.String("rule", r.Rule))
+	}
+	if r.Do != "" {
+		attrs = append(attrs, slog.String("do", r.Do))
+	}
+	if held > 0 {
+		attrs = append(attrs, slog.Int("held_back", held))
+	}
+	b.o.Logger.Info(what, attrs...)
 }
 
 // AllowWill says whether a client may leave a will on a topic. It is asked when

@@ -16,13 +16,16 @@ import (
 // nowhere is a connection whose client reads all and keeps nothing.
 type nowhere struct{ info Info }
 
-func (n *nowhere) Write([]byte) bool            { return true }
+func (n *nowhere) Write([][]byte) (bool, bool)  { return true, false }
+func (n *nowhere) Gathers() bool                { return true }
 func (n *nowhere) Kick([]byte, *packet.Refusal) {}
 func (n *nowhere) Again()                       {}
 func (n *nowhere) Due(int64) int64              { return 0 }
 func (n *nowhere) Info() *Info                  { return &n.info }
 
 func (*nowhere) Join(*Client) {}
+
+func (*nowhere) Ruled() bool { return false }
 
 func (n *nowhere) Version() packet.Version { return n.info.Version }
 
@@ -59,7 +62,8 @@ func (s *scene) connect(id string) (*Client, *nowhere) {
 	link := &nowhere{info: Info{ClientID: id, Version: packet.V311, Addr: &net.TCPAddr{}}}
 	s.t.Begin()
 	defer s.t.End()
-	return s.b.Connect(s.t, link, &Connect{Info: link.info, Terms: session.Terms{Version: packet.V311}}), link
+	c, _ := s.b.Connect(s.t, link, &Connect{Info: link.info, Terms: session.Terms{Version: packet.V311}}) // it is nobody's client id
+	return c, link
 }
 
 func (s *scene) subscribe(tb testing.TB, c *Client, link *nowhere, filters ...string) {

@@ -36,6 +36,7 @@ import (
 	"time"
 
 	"github.com/fantail-mqtt/fantail/internal/access"
+	"github.com/fantail-mqtt/fantail/internal/limit"
 	"github.com/fantail-mqtt/fantail/internal/record"
 	"github.com/fantail-mqtt/fantail/internal/route"
 	"github.com/fantail-mqtt/fantail/internal/session"
@@ -109,6 +110,9 @@ type Options struct {
 	Log      Log
 	Logger   *slog.Logger
 	Wheel    *wheel.Wheel
+	// AnyOwner lets a client id be taken over by whoever is let in. Else a session
+	// is its owner's.
+	AnyOwner bool
 	// SysInterval is the time between two refreshes of $SYS; 0: never.
 	SysInterval time.Duration
 }
@@ -125,13 +129,23 @@ type Limits struct {
 	QueuedBytes           int64 // of all sessions together
 	QueuedMemory          int64 // of those queues that are in memory; 0: no bound
 	AllPendingBytes       int64 // of all clients together; 0: no bound
+
+	// Of each client; 0: no bound.
+	MessagesOut            limit.Rate
+	BytesOut               limit.Rate
+	ClientRetainedMessages int
+	ClientRetainedBytes    int64
 }
 
 // Link is the connection of a client, as the broker sees it.
 type Link interface {
-	// Write takes all of b and returns whether it has left; if not, the
-	// connection calls Broker.Writable once it has.
-	Write(b []byte) (flushed bool)
+	// Write takes all parts, one behind the other, and returns whether they have
+	// left; if not, the connection calls Broker.Writable once they have. If it
+	// kept them, they may not change until then.
+	Write(parts [][]byte) (flushed, kept bool)
+	// Gathers says that Write takes several parts, and packets that begin in one and
+	// end in the next. It does not change.
+	Gathers() bool
 	// Kick ends the connection: pending is written first, then, to a 5.0
 	// client, a DISCONNECT with the reason.
 	Kick(pending []byte, why *packet.Refusal)
@@ -142,6 +156,8 @@ type Link interface {
 	Join(c *Client)
 	// Info says who it is. It does not change.
 	Info() *Info
+	// Ruled says that there are access rules for this client alone.
+	Ruled() bool
 	// Version is that of the protocol, as in Info.
 	Version() packet.Version
 	// Due ends the connection if its keep-alive is over at now (unix
@@ -155,23 +171,27 @@ type Info = access.Info
 
 // Broker is the meeting point of all clients.
 type Broker struct {
-	o       Options
-	store   Store         // the log, if it is one; else nil
-	access  Access        // nil: everything is allowed
-	lasting LastingAccess // access, if it is one; else nil
-	limits  atomic.Pointer[Limits]
-	version atomic.Pointer[string]
-	index   *route.Index
-	table   table
-	shards  [shardCount]shard
-	stats   Stats
-	ticks   sync.Pool
-	start   time.Time
-	seed    maphash.Seed
+	o        Options
+	store    Store                       // the log, if it is one; else nil
+	access   Access                      // nil: everything is allowed
+	lasting  LastingAccess               // access, if it is one; else nil
+	policy   Policy                      // the same
+	observed atomic.Pointer[Observation] // nil: nobody observes
+	Hush     Hush
+	limits   atomic.Pointer[Limits]
+	version  atomic.Pointer[string]
+	index    *route.Index
+	table    table
+	shards   [shardCount]shard
+	stats    Stats
+	ticks    sync.Pool
+	start    time.Time
+	seed     maphash.Seed
 
 	retained      *route.Retained[*message.Message]
 	retaining     sync.Mutex // one change of the retained store at a time, in the order of the log
 	retainedBytes atomic.Int64
+	keepers       keepers // guarded by retaining
 	reaping       wheel.Entry
 	reapAt        int64 // guarded by retaining
 
@@ -179,6 +199,8 @@ type Broker struct {
 
 	groupsMu sync.Mutex // guards groups
 	groups   map[route.Group]*group
+
+	settings settings
 
 	sweeper sweeper
 

@@ -44,16 +44,20 @@ type Client struct {
 // busy is what a client has only while there is something to do for it. Its
 // lock guards it, if nothing else is said.
 type busy struct {
-	walks   []*walk  // retained messages on their way
-	counted int      // of the queue's bytes, in those of all sessions
-	memory  int      // and of its memory
-	pending int      // of the encoded bytes, in those of all clients
-	unsent  int      // of pending: what the connection has taken over and not sent
+	walks   []*walk // retained messages on their way
+	counted int     // of the queue's bytes, in those of all sessions
+	memory  int     // and of its memory
+	pending int     // of the encoded bytes, in those of all clients
+	unsent  int     // of pending: what the connection has taken over and not sent
+	backlog backlog
 	held    int      // acknowledgements held back until their records are safe
 	ending  int      // those of held that end a message of this connection
 	waiting *waiting // for session expiry or a will delay
 	rivals  *rivals  // takeovers of the client id; what is in it is guarded by the shard's lock
 	inside  *insider
+	who     *Info   // of the last connection, while there is none and somebody may ask
+	limits  *Limits // that hold for the client; nil: those of everybody
+	pace    *pacer  // nil: it gets as much as there is
 }
 
 // more is the client's busy part, made if there is none. The caller holds c.mu.
@@ -67,7 +71,7 @@ func (c *Client) more() *busy {
 // trim gives the busy part back if there is nothing in it. The caller holds
 // c.mu.
 func (c *Client) trim() {
-	if m := c.busy; m != nil && len(m.walks) == 0 && m.counted == 0 && m.memory == 0 && m.pending == 0 && m.held == 0 && m.waiting == nil && m.rivals == nil && m.inside == nil {
+	if m := c.busy; m != nil && len(m.walks) == 0 && m.counted == 0 && m.memory == 0 && m.pending == 0 && m.backlog.empty() && m.held == 0 && m.waiting == nil && m.who == nil && m.rivals == nil && m.inside == nil && m.limits == nil && m.pace == nil {
 		c.busy = nil
 	}
 }
@@ -214,7 +218,7 @@ func (t *Tick) open(c *Client) {
 
 func (t *Tick) take(c *Client) {
 	t.allow(c)
-	t.work.Out = c.out
+	t.work.Out, t.work.Ahead, t.work.Share = c.out, c.ahead(), false
 	if t.work.Out == nil {
 		t.work.Out = t.buffer(c.broad > 0)
 	}
@@ -230,6 +234,9 @@ func (t *Tick) shut(c *Client) {
 
 // settle does what a step has left but for its packets. The caller holds c.mu.
 func (t *Tick) settle(c *Client) {
+	if t.work.Pace != nil {
+		t.paced(c)
+	}
 	if !c.gone {
 		t.recount(c)
 	}
@@ -247,14 +254,10 @@ func (t *Tick) settle(c *Client) {
 }
 
 func (t *Tick) put(c *Client) {
-	out := t.work.Out
-	t.work.Out = nil
-	if len(out) == 0 {
-		t.recycle(out)
-		c.out = nil
+	t.keep(c)
+	if c.unwritten() == 0 {
 		return
 	}
-	c.out = out
 	if c.blocked {
 		t.b.holds(c)
 	}

@@ -90,7 +90,7 @@ func (a *actor) connect() {
 		r.Will = &packet.Will{Topic: "a/b", Payload: []byte("will"), QoS: 1, Delay: uint32(a.rnd.IntN(2) * 1000)}
 	}
 	a.b.Admit(0)
-	a.c = a.b.Connect(a.t, a.link, r)
+	a.c, _ = a.b.Connect(a.t, a.link, r)
 }
 
 // acknowledge answers all that has come.

@@ -249,7 +249,7 @@ func (l *life) open(id string, change func(*Connect)) *peer {
 	}
 	l.b.do(func(t *Tick) {
 		l.b.Admit(0)
-		p.c = l.b.Connect(t, p.link, r)
+		p.c, _ = l.b.Connect(t, p.link, r)
 	})
 	return p
 }

@@ -298,7 +298,7 @@ func (d *device) connect(s step) {
 	r.Info = l.info
 	d.h.tick(func(t *Tick) {
 		d.h.b.Admit(0)
-		d.c = d.h.b.Connect(t, l, r)
+		d.c, _ = d.h.b.Connect(t, l, r)
 		if old != nil {
 			d.h.b.Disconnect(t, d.c, old, Ending{Reason: "taken over"}) // as its loop will
 		}

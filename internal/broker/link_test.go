@@ -30,7 +30,10 @@ type link struct {
 	mu     sync.Mutex // guards the rest
 	in     []byte     // written, not taken yet
 	full   bool       // Write returns false
-	owed   bool       // Writable is to come
+	keeps  bool       // and keeps what it was given
+	kept   [][]byte
+	left   []byte // what was pending when it was kicked
+	owed   bool   // Writable is to come
 	again  bool
 	kicked *packet.Refusal
 }
@@ -39,18 +42,36 @@ func newLink(id string, v packet.Version) *link {
 	return &link{info: Info{ClientID: id, Version: v, Addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}}}
 }
 
-func (l *link) Write(b []byte) bool {
+func (l *link) Write(parts [][]byte) (flushed, kept bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.in = append(l.in, b...)
 	l.owed = l.owed || l.full
-	return !l.full
+	if l.full && l.keeps {
+		l.kept = append(l.kept, parts...)
+		return false, true
+	}
+	for _, p := range parts {
+		l.in = append(l.in, p...)
+	}
+	return !l.full, false
 }
 
-func (l *link) Kick(_ []byte, why *packet.Refusal) {
+// release makes what was kept leave.
+func (l *link) release() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.kicked = why
+	for _, p := range l.kept {
+		l.in = append(l.in, p...)
+	}
+	l.kept = nil
+}
+
+func (l *link) Gathers() bool { return true }
+
+func (l *link) Kick(pending []byte, why *packet.Refusal) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.kicked, l.left = why, bytes.Clone(pending)
 }
 
 func (l *link) Due(int64) int64 { return 0 }
@@ -64,6 +85,8 @@ func (l *link) Again() {
 func (l *link) Join(*Client) {}
 
 func (l *link) Info() *Info { return &l.info }
+
+func (*link) Ruled() bool { return false }
 
 func (l *link) Version() packet.Version { return l.info.Version }
 
@@ -329,12 +352,17 @@ func (a archive) Room(func()) bool { return true }
 func (a archive) Failing() error { return nil }
 
 // recover is what a process finds that starts on what is safe.
-func (l *ledger) recover(session func(*record.Recovered) error, retained func(*message.Message) error) error {
+func (l *ledger) recover(setting func(record.Setting) error, session func(*record.Recovered) error, retained func(*message.Message) error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s, err := l.state(l.safe)
 	if err != nil {
 		return err
+	}
+	for _, v := range s.Settings {
+		if err := setting(v); err != nil {
+			return err
+		}
 	}
 	for id, found := range s.Sessions {
 		r := &record.Recovered{Client: id, Session: *found}

@@ -39,6 +39,8 @@ func portion(most, used int64) int64 {
 // bounds are what a tick takes from the limits when it begins.
 type bounds struct {
 	limits  session.Limits // those of the client that is open
+	own     session.Limits // the same, if it has some of its own
+	pace    session.Pace   // and how much it may be sent
 	pending int            // the most encoded bytes of one client
 	most    struct{ queued, memory, pending int64 }
 	full    bool  // no queue may grow
@@ -73,6 +75,10 @@ func (t *Tick) allow(c *Client) {
 	t.limits.PendingBytes = t.pending
 	if c.blocked {
 		t.limits.PendingBytes = int(min(int64(t.pending), portion(t.most.pending, t.b.pendingBytes.Load())))
+	}
+	t.work.Limits, t.work.Pace = &t.limits, nil
+	if c.busy != nil && (c.busy.limits != nil || c.busy.pace != nil) {
+		t.allowOwn(c)
 	}
 }
 
@@ -131,7 +137,7 @@ func (b *Broker) holds(c *Client) {
 		}
 		c.busy.unsent = 0
 	default:
-		n = c.more().unsent + cap(c.out)
+		n = c.more().unsent + c.busy.backlog.room + cap(c.out)
 	}
 	if n != c.busy.pending {
 		b.pendingBytes.Add(int64(n - c.busy.pending))

@@ -16,7 +16,7 @@ func join(b *Broker, id string, filters ...string) (*link, *Client) {
 	t := b.NewTick()
 	t.Begin()
 	b.Admit(0)
-	c := b.Connect(t, l, &Connect{Info: l.info, Terms: session.Terms{Version: packet.V5}})
+	c, _ := b.Connect(t, l, &Connect{Info: l.info, Terms: session.Terms{Version: packet.V5}})
 	for i, f := range filters {
 		s := &packet.Subscribe{ID: uint16(i + 1), Filters: []packet.Subscription{{Filter: f, QoS: 1}}}
 		if err := b.Subscribe(t, c, l, s); err != nil {
@@ -72,7 +72,7 @@ func TestATakenOverConnectionSetsNoAlias(t *testing.T) {
 	for i := range links {
 		links[i] = newLink("a", packet.V5)
 		b.Admit(0)
-		c = b.Connect(tick, links[i], &Connect{Info: links[i].info, Terms: session.Terms{Version: packet.V5, Expiry: 10}})
+		c, _ = b.Connect(tick, links[i], &Connect{Info: links[i].info, Terms: session.Terms{Version: packet.V5, Expiry: 10}})
 	}
 	err := b.Publish(tick, c, links[0], &packet.Publish{Topic: []byte("x"), Alias: 1})
 	if !errors.Is(err, ErrTakenOver) {

@@ -15,6 +15,8 @@ import (
 type plan struct {
 	topic   string
 	mark    route.Mark
+	access  uint64 // Version of the LastingAccess that was asked
+	barred  int    // how many more there are who may not receive
 	targets []target
 	groups  []*share
 }
@@ -44,7 +46,7 @@ func (t *Tick) plan(name []byte) *plan {
 	case p == nil:
 		p = t.newPlan(name)
 		t.renew(p, name)
-	case !t.b.index.Holds(&p.mark, name):
+	case !t.b.index.Holds(&p.mark, name) || t.b.lasting != nil && p.access != t.b.lasting.Version():
 		t.renew(p, name)
 	}
 	t.last = p
@@ -102,6 +104,10 @@ func (t *Tick) newPlan(name []byte) *plan {
 // make works a plan out.
 func (t *Tick) make(p *plan) {
 	b := t.b
+	p.barred = 0
+	if b.lasting != nil {
+		p.access = b.lasting.Version() // before the answers
+	}
 	var complete bool
 	t.rows, complete = b.index.Match(p.topic, b.limits.Load().MatchNodes, t.rows[:0])
 	if !complete {
@@ -124,12 +130,31 @@ func (t *Tick) make(p *plan) {
 		for n < len(plain) && plain[n].To == plain[i].To {
 			n++
 		}
-		if c := b.table.resolve(plain[i].To); c != nil {
+		if c := b.table.resolve(plain[i].To); c != nil && p.admits(b, c) {
 			p.targets = append(p.targets, merge(c, plain[i:n]))
 		}
 		i = n
 	}
-	p.groups = b.shares(t.rows[shared:], p.topic)
+	p.groups = b.shares(t.rows[shared:], p)
+}
+
+// admits says whether a client may receive the messages of the plan's topic.
+func (p *plan) admits(b *Broker, c *Client) bool {
+	if b.lasting == nil || c.insider {
+		return true
+	}
+	c.mu.Lock()
+	if b.free(c.link, p.topic[0]) {
+		c.mu.Unlock()
+		return true
+	}
+	who := c.who()
+	c.mu.Unlock()
+	if b.mayReceive(who, p.topic) {
+		return true
+	}
+	p.barred++
+	return false
 }
 
 // cutEvery is the time between two warnings that a match was cut short, in
@@ -193,16 +218,16 @@ type share struct {
 }
 
 // shares are the groups of rows, which stand group by group.
-func (b *Broker) shares(rows []route.Row, topic string) []*share {
+func (b *Broker) shares(rows []route.Row, p *plan) []*share {
 	var list []*share
 	for i := 0; i < len(rows); {
 		n := i + 1
 		for n < len(rows) && rows[n].Group == rows[i].Group {
 			n++
 		}
-		s := &share{group: b.group(rows[i].Group), topic: b.hash(topic)}
+		s := &share{group: b.group(rows[i].Group), topic: b.hash(p.topic)}
 		for _, r := range rows[i:n] {
-			if c := b.table.resolve(r.To); c != nil {
+			if c := b.table.resolve(r.To); c != nil && p.admits(b, c) {
 				s.rows = append(s.rows, r)
 				s.members = append(s.members, merge(c, []route.Row{r}))
 			}

@@ -25,15 +25,18 @@ func (b *Broker) Publish(t *Tick, c *Client, link Link, p *packet.Publish) error
 	if err := topic.ValidName(p.Topic, b.limits.Load().TopicLevels); err != nil {
 		return packet.Refuse(packet.TopicNameInvalid, err.Error())
 	}
+	if w := b.observed.Load(); w != nil {
+		w.see(link, p)
+	}
 	if p.QoS == 0 {
 		if err := t.mayPublish(link, p.Topic, 0, p.Retain); err != nil {
 			t.stats.Dropped[DropNotAuthorized]++
-			return nil
+			return b.forbidden(err)
 		}
 		b.route(t, c, t.drafted(p))
 		return nil
 	}
-	return b.publishAcknowledged(t, c, link, p)
+	return b.publishAcknowledged(t, c, link, p, packet.Success)
 }
 
 // resolve puts the topic that an alias stands for into p.
@@ -55,12 +58,13 @@ func (t *Tick) drafted(p *packet.Publish) *message.Draft {
 }
 
 // publishAcknowledged takes in a QoS 1 or 2 message. Its acknowledgement waits
-// if it touched durable state.
-func (b *Broker) publishAcknowledged(t *Tick, c *Client, link Link, p *packet.Publish) error {
+// if it touched durable state. It may be refused already.
+func (b *Broker) publishAcknowledged(t *Tick, c *Client, link Link, p *packet.Publish, refused packet.Code) (err error) {
 	d := t.drafted(p)
-	refused, err := b.refused(t, c, link, d)
-	if err != nil {
-		return err
+	if !refused.Failed() {
+		if refused, err = b.refused(t, c, link, d); err != nil {
+			return err
+		}
 	}
 	if p.QoS == 2 { // a stored identifier without its message would lose it
 		b.o.Log.Enter()
@@ -125,9 +129,9 @@ func (t *Tick) moving() (end func()) {
 // hear that a message was not stored: its connection ends, with the message not
 // acknowledged.
 func (b *Broker) refused(t *Tick, c *Client, link Link, d *message.Draft) (packet.Code, error) {
-	if t.mayPublish(link, d.Name, d.QoS, d.Retain) != nil {
+	if err := t.mayPublish(link, d.Name, d.QoS, d.Retain); err != nil {
 		t.stats.Dropped[DropNotAuthorized]++
-		return packet.NotAuthorized, nil
+		return packet.NotAuthorized, b.forbidden(err)
 	}
 	failing := b.failing()
 	if failing == nil || !b.keeps(t, c, d) {
@@ -138,6 +142,15 @@ func (b *Broker) refused(t *Tick, c *Client, link Link, d *message.Draft) (packe
 		return 0, packet.Refuse(packet.QuotaExceeded, "the message cannot be stored: "+failing.Error())
 	}
 	return packet.QuotaExceeded, nil
+}
+
+// forbidden is what ends a client that publishes where it may not, if that is
+// to be so.
+func (b *Broker) forbidden(err error) error {
+	if b.policy != nil && b.policy.Disconnects() {
+		return err
+	}
+	return nil
 }
 
 // routeFor routes a message, unless it is refused, and puts into its answer what
@@ -170,7 +183,7 @@ func (b *Broker) refuse2(t *Tick, answer *held) {
 func (b *Broker) route(t *Tick, from *Client, d *message.Draft) packet.Code {
 	pl := t.plan(d.Name)
 	d.Topic = pl.topic
-	if d.Retain && !b.retain(t, d) {
+	if d.Retain && !b.retain(t, from, d) {
 		return packet.QuotaExceeded
 	}
 	reached, full := t.fanOut(pl, from, d)
@@ -189,7 +202,9 @@ func (b *Broker) route(t *Tick, from *Client, d *message.Draft) packet.Code {
 // fanOut delivers to all targets of a plan. It returns how many got the
 // message, and how many had no room for it.
 func (t *Tick) fanOut(pl *plan, from *Client, d *message.Draft) (reached, full int) {
+	t.stats.Dropped[DropMayNotReceive] += uint64(pl.barred)
 	t.work.Message(d, len(pl.targets)+len(pl.groups) > 1)
+	t.work.Large = len(d.Payload) >= shareFrom && len(pl.targets) >= shareAmong
 	for i := range pl.targets {
 		to := &pl.targets[i]
 		if to.noLocal && to.client == from { // [MQTT-3.8.3-3]
@@ -245,6 +260,7 @@ func (t *Tick) deliverOpened(c *Client, d *message.Draft, to *session.Route) ses
 		return session.DroppedOffline
 	}
 	t.mayQueue(c, d, to)
+	t.work.Share = t.work.Large && c.link != nil && c.link.Gathers()
 	o := c.session.Deliver(&t.work, d, to)
 	if to.Wait && t.parking != parkMoved { // behind the answer to the present message, not by itself
 		for _, seq := range t.work.Waits {
@@ -269,6 +285,8 @@ func (t *Tick) deliverOpened(c *Client, d *message.Draft, to *session.Route) ses
 	case session.DroppedFull0:
 		t.stats.Dropped[DropQueueFull0]++
 		t.countDrained()
+	case session.DroppedPace:
+		t.stats.Dropped[DropRateOut]++
 	case session.DroppedTooLarge:
 		t.stats.Dropped[DropTooLarge]++
 	}

@@ -33,7 +33,7 @@ func absentees(tb testing.TB, b *Broker, n int, topic string) (list []*Client) {
 		for i := range n {
 			l := newLink(fmt.Sprint("away", i), packet.V5)
 			b.Admit(0)
-			c := b.Connect(t, l, &Connect{Info: l.info, Terms: session.Terms{Version: packet.V5, Expiry: session.Never}})
+			c, _ := b.Connect(t, l, &Connect{Info: l.info, Terms: session.Terms{Version: packet.V5, Expiry: session.Never}})
 			if err := b.Subscribe(t, c, l, &packet.Subscribe{ID: 1, Filters: []packet.Subscription{{Filter: topic, QoS: 1}}}); err != nil {
 				tb.Fatal(err)
 			}
@@ -99,7 +99,7 @@ func TestAbsentSessionsStayWithinTheBoundOfAllQueues(t *testing.T) {
 		l := newLink(name, packet.V5)
 		inTick(b, func(tick *Tick) {
 			b.Admit(0)
-			b.Connect(tick, l, &Connect{Info: l.info, CleanStart: true, Terms: session.Terms{Version: packet.V5}})
+			_, _ = b.Connect(tick, l, &Connect{Info: l.info, CleanStart: true, Terms: session.Terms{Version: packet.V5}})
 		})
 	}
 	if _, bytes := b.Waiting(); b.queuedBytes.Load() != int64(bytes) {
@@ -222,7 +222,7 @@ func TestAnEndedSessionHoldsNoMessages(t *testing.T) {
 	l := newLink(away.ID, packet.V5)
 	inTick(b, func(t *Tick) {
 		b.Admit(0)
-		b.Connect(t, l, &Connect{Info: l.info, CleanStart: true, Terms: session.Terms{Version: packet.V5}})
+		_, _ = b.Connect(t, l, &Connect{Info: l.info, CleanStart: true, Terms: session.Terms{Version: packet.V5}})
 	})
 	if p := tick.plans["a"]; len(p.targets) != 1 || p.targets[0].client != away {
 		t.Fatal("the tick has forgotten the client: the test has tested something else")

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"sync/atomic"
 
+	"github.com/fantail-mqtt/fantail/internal/access"
 	"github.com/fantail-mqtt/fantail/internal/record"
 	"github.com/fantail-mqtt/fantail/internal/session"
 	"github.com/fantail-mqtt/fantail/internal/wheel"
@@ -19,6 +20,7 @@ type Connect struct {
 	Terms      session.Terms
 	Will       *packet.Will
 	Connack    packet.Connack // what to answer; Connect fills in the session
+	Limits     *Limits        // that hold for the client; nil: those of everybody
 }
 
 // Admit counts one more connected client, for a Connect that has to follow. It
@@ -43,8 +45,9 @@ func raise(v *atomic.Int64, n int64) {
 
 // Connect opens a connection on the client's session, or on a new one, and
 // answers with CONNACK. A connection that has the client id is ended
-// [MQTT-3.1.4-3].
-func (b *Broker) Connect(t *Tick, link Link, r *Connect) *Client {
+// [MQTT-3.1.4-3]. The error is a [*Claimed], and leaves all as it was before
+// Admit.
+func (b *Broker) Connect(t *Tick, link Link, r *Connect) (*Client, error) {
 	b.o.Log.Enter() // a will is gone from the log when it is published, and not before
 	defer b.o.Log.Leave()
 	id := r.Info.ClientID
@@ -55,6 +58,12 @@ func (b *Broker) Connect(t *Tick, link Link, r *Connect) *Client {
 	c := old
 	if old != nil {
 		old.mu.Lock()
+		if err := b.claim(old, &r.Info); err != nil {
+			old.mu.Unlock()
+			s.mu.Unlock()
+			b.stats.Connected.Add(-1)
+			return nil, err
+		}
 		left = b.displace(t, old, r)
 		if !left.ended {
 			b.begin(t, old, link, r, true)
@@ -88,8 +97,11 @@ func (b *Broker) Connect(t *Tick, link Link, r *Connect) *Client {
 		left.link.Kick(left.out, why)
 		b.announceEnd(t, left.link, why.Error())
 	}
+	if c == old && !b.free(link, 0) { // the rules may be others by now, and so may its rights
+		b.reassess(t, c)
+	}
 	b.announce(t, &r.Info, "connected", "")
-	return c
+	return c, nil
 }
 
 // begin starts a connection. The caller holds c.mu; the CONNACK is the first
@@ -97,13 +109,15 @@ func (b *Broker) Connect(t *Tick, link Link, r *Connect) *Client {
 func (b *Broker) begin(t *Tick, c *Client, link Link, r *Connect, resumed bool) {
 	link.Join(c)
 	c.link = link
-	c.out, c.writing, c.blocked, c.drained, c.dirty = nil, false, false, false, false
+	c.takePending()
+	c.writing, c.blocked, c.drained, c.dirty = false, false, false, false
 	b.holds(c)
 	if m := c.busy; m != nil {
-		m.ending = 0
+		m.ending, m.who = 0, nil
 		b.stopWaiting(c)
 		c.trim()
 	}
+	b.setOwn(c, r.Limits)
 	t.take(c)
 	r.Connack.SessionPresent = resumed // [MQTT-3.2.2-3]
 	t.work.Out = packet.AppendConnack(t.work.Out, &r.Connack, r.Terms.Version, r.Terms.MaximumPacket)
@@ -112,7 +126,7 @@ func (b *Broker) begin(t *Tick, c *Client, link Link, r *Connect, resumed bool) 
 	switch {
 	case c.session.Durable():
 		t.log(record.AppendSessionOpened(t.records[:0], c.ID, record.Opened{
-			At: t.now, Expiry: r.Terms.Expiry, Version: r.Terms.Version, UserName: r.Info.UserName,
+			At: t.now, Expiry: r.Terms.Expiry, Version: r.Terms.Version, UserName: r.Info.Owner(),
 		}))
 	case wasDurable: // it will end with this connection
 		t.log(record.AppendSessionEnded(t.records[:0], c.ID))
@@ -143,6 +157,7 @@ type leaving struct {
 	link   Link   // a connection to be ended
 	out    []byte // its pending bytes
 	will   *message.Message
+	who    *Info          // whose will it is
 	shared []session.Item // messages for other members of their group
 	from   uint64         // from here on there are more of them in the store; 0: none
 	rivals *rivals
@@ -151,9 +166,9 @@ type leaving struct {
 // displace ends what the client id has so far, in favour of a new connection.
 // The caller holds the shard's lock and c.mu.
 func (b *Broker) displace(t *Tick, c *Client, r *Connect) leaving {
-	left := leaving{link: c.link, out: c.out, rivals: c.rivals()}
+	left := leaving{link: c.link, out: c.takePending(), who: c.who(), rivals: c.rivals()}
 	c.stopWalks()
-	c.out, c.link = nil, nil // the old connection's loop may still be inside a walk
+	c.link = nil // the old connection's loop may still be inside a walk
 	b.holds(c)
 	if left.link != nil {
 		b.stats.Connected.Add(-1)
@@ -192,9 +207,10 @@ func (b *Broker) Disconnect(t *Tick, c *Client, link Link, e Ending) (pending []
 		return nil
 	}
 	b.stats.Connected.Add(-1)
-	pending = c.out
+	pending = c.takePending()
 	c.stopWalks()
-	c.link, c.out = nil, nil
+	b.remember(c, link.Info())
+	c.link = nil
 	b.holds(c)
 	c.session.End(&t.work)
 	t.recount(c)
@@ -205,7 +221,7 @@ func (b *Broker) Disconnect(t *Tick, c *Client, link Link, e Ending) (pending []
 	if e.DropWill && c.will != nil {
 		c.dropWillOf(t, wasDurable)
 	}
-	var left leaving
+	left := leaving{who: c.who()}
 	if c.session.Outlives() {
 		left.will = b.away(t, c)
 	} else {
@@ -272,7 +288,7 @@ func (b *Broker) due(t *Tick, w *waiting, now int64) (next int64) {
 	s := b.shard(c.ID)
 	s.mu.Lock()
 	c.mu.Lock()
-	var left leaving
+	left := leaving{who: c.who()}
 	if c.waiting() == w {
 		switch {
 		case w.endAt > 0 && now >= w.endAt:
@@ -364,7 +380,7 @@ func (c *Client) dropWillOf(t *Tick, durable bool) {
 // finishLeaving does what was left, with no lock held.
 func (b *Broker) finishLeaving(t *Tick, c *Client, left *leaving) {
 	if left.will != nil {
-		b.publishWill(t, c, left.will)
+		b.publishWill(t, c, left.who, left.will)
 	}
 	for i := range left.shared {
 		b.redispatch(t, &left.shared[i])
@@ -374,7 +390,14 @@ func (b *Broker) finishLeaving(t *Tick, c *Client, left *leaving) {
 	}
 }
 
-func (b *Broker) publishWill(t *Tick, c *Client, m *message.Message) {
+// publishWill publishes a will, if its client still may.
+func (b *Broker) publishWill(t *Tick, c *Client, who *Info, m *message.Message) {
+	if b.access != nil && who != nil {
+		if err := b.access.Access(who, access.Ask{Action: access.Publish, Topic: m.Topic, QoS: m.QoS, Retain: m.Retain}); err != nil {
+			t.stats.Dropped[DropNotAuthorized]++
+			return
+		}
+	}
 	w := *m
 	w.Arrived = t.now
 	d := message.From(&w)

@@ -12,7 +12,8 @@ import (
 
 // retain stores or removes the retained message of a topic [MQTT-3.3.1-5],
 // [MQTT-3.3.1-6]. It returns false if there is no room for one more.
-func (b *Broker) retain(t *Tick, d *message.Draft) bool {
+func (b *Broker) retain(t *Tick, from *Client, d *message.Draft) bool {
+	own := b.keeping(from)
 	b.retaining.Lock()
 	defer b.retaining.Unlock()
 	old, had := b.retained.Get(d.Topic, 0)
@@ -33,6 +34,10 @@ func (b *Broker) retain(t *Tick, d *message.Draft) bool {
 		size -= int64(old.Size())
 	}
 	if !had && b.retained.Len() >= l.RetainedMessages || size > 0 && b.retainedBytes.Load()+size > l.RetainedBytes {
+		t.stats.Dropped[DropRetainedFull]++
+		return false
+	}
+	if !b.keepers.keep(from, own, d.Topic, int64(m.Size())) {
 		t.stats.Dropped[DropRetainedFull]++
 		return false
 	}
@@ -57,6 +62,7 @@ func (b *Broker) keep(m *message.Message) {
 // unretain removes a retained message. The caller holds b.retaining.
 func (b *Broker) unretain(t *Tick, m *message.Message) {
 	b.retained.Delete(m.Topic)
+	b.keepers.forget(m.Topic)
 	b.retainedBytes.Add(-int64(m.Size()))
 	t.log(record.AppendRetainCleared(t.records[:0], m.Topic))
 }
@@ -87,6 +93,7 @@ func (r reaper) Due(now int64) (next int64) {
 		defer b.retaining.Unlock()
 		next = b.retained.Expired(now, reapBatch, func(_ string, m *message.Message) {
 			b.retainedBytes.Add(-int64(m.Size()))
+			b.keepers.forget(m.Topic)
 			t.stats.Dropped[DropRetainedExpired]++
 			t.log(record.AppendRetainCleared(t.records[:0], m.Topic))
 		})
@@ -147,14 +154,19 @@ func (b *Broker) resumeWalks(t *Tick, c *Client, link Link) {
 			c.mu.Unlock()
 			return // Writable or an acknowledgement will come
 		}
-		if len(c.out) >= walkPending || queued0 > 0 { // they leave with the pending bytes
+		if c.unwritten() >= walkPending || queued0 > 0 { // they leave with the pending bytes
 			c.mu.Unlock()
 			link.Again()
 			return
 		}
+		most, size := t.walkable(c)
+		if most <= 0 {
+			c.mu.Unlock()
+			return // its rate lets it go on
+		}
 		w := c.busy.walks[0]
 		c.mu.Unlock()
-		done := b.step(t, c, w)
+		done := b.step(t, c, w, most, size)
 		if !done {
 			link.Again()
 			return
@@ -170,22 +182,30 @@ func (b *Broker) resumeWalks(t *Tick, c *Client, link Link) {
 	}
 }
 
-// step sends some of a walk's messages; true if those were the last.
-func (b *Broker) step(t *Tick, c *Client, w *walk) (done bool) {
+// step sends some of a walk's messages, so many and about so many bytes at most;
+// true if those were the last.
+func (b *Broker) step(t *Tick, c *Client, w *walk, most, size int) (done bool) {
 	t.found = t.found[:0]
 	bytes := 0
 	done = b.retained.Next(&w.cursor, walkNodes, t.now, func(_ string, m *message.Message) bool {
 		t.found = append(t.found, m)
 		bytes += m.Size()
-		return len(t.found) < walkMessages && bytes < walkPending
+		return len(t.found) < most && bytes < size
 	})
 	r := session.Route{QoS: w.qos, Retain: true} // [MQTT-3.3.1-8]
 	if w.id > 0 {
 		r.IDs = []uint32{w.id}
 	}
+	c.mu.Lock()
+	who := c.who()
+	c.mu.Unlock()
 	for i, m := range t.found {
 		t.found[i] = nil
 		if m.Expired(t.now) {
+			continue
+		}
+		if !b.mayReceive(who, m.Topic) {
+			t.stats.Dropped[DropMayNotReceive]++
 			continue
 		}
 		d := message.From(m)

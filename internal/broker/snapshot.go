@@ -9,7 +9,7 @@ import (
 // all records so far add up to, if nothing happens meanwhile and no session that
 // has ended is being handed over.
 func (b *Broker) Snapshot() *record.State {
-	s := &record.State{Sessions: map[string]*record.Session{}, Retained: map[string]*message.Message{}}
+	s := &record.State{Sessions: map[string]*record.Session{}, Retained: map[string]*message.Message{}, Settings: map[record.Place]record.Setting{}}
 	b.each(func(c *Client) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -19,6 +19,13 @@ func (b *Broker) Snapshot() *record.State {
 	})
 	for m := range b.Retained {
 		s.Retained[m.Topic] = m
+	}
+	b.settings.mu.RLock()
+	defer b.settings.mu.RUnlock()
+	for _, sp := range b.settings.spaces {
+		for _, v := range sp.values {
+			s.Settings[v.Place] = v
+		}
 	}
 	return s
 }

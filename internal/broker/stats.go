@@ -18,11 +18,14 @@ const (
 	DropTooLarge                    // for the client's Maximum Packet Size
 	DropExpired                     // its expiry interval passed in a queue
 	DropNotAuthorized               // the publisher may not
+	DropMayNotReceive               // a subscriber may not
 	DropRetainedFull                // no room for one more retained message
 	DropRetainedExpired             // a retained message's expiry interval passed
 	DropInside                      // a subscriber inside the process does not keep up
 	DropStore                       // the disk is full or fails
 	DropLost                        // the store had it and cannot read it any more
+	DropRateIn                      // the publisher sends faster than it may
+	DropRateOut                     // QoS 0, and the client would get more than its rate
 	dropKinds
 )
 
@@ -37,8 +40,8 @@ func Drops() []Drop {
 
 func (d Drop) String() string {
 	return [...]string{
-		"offline", "slow_client", "queue_full", "queue_full_qos0", "packet_too_large", "expired", "not_authorized", "retained_full",
-		"retained_expired", "slow_subscriber_inside", "store_failing", "unreadable",
+		"offline", "slow_client", "queue_full", "queue_full_qos0", "packet_too_large", "expired", "not_authorized", "may_not_receive", "retained_full",
+		"retained_expired", "slow_subscriber_inside", "store_failing", "unreadable", "rate_in", "rate_out",
 	}[d]
 }
 
@@ -78,6 +81,8 @@ type Stats struct {
 	Takeovers  atomic.Uint64
 	Slowed     atomic.Uint64 // times a connection was not read because the disk did not keep up
 	Expired    atomic.Uint64 // sessions
+
+	RateSlowed Reasons // times a client was not read because it was over a rate, by that
 
 	Closed  Reasons // why connections of clients ended
 	Refused Reasons // why connections ended before they were a client's

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/fantail-mqtt/fantail/internal/access"
 	"github.com/fantail-mqtt/fantail/internal/record"
 	"github.com/fantail-mqtt/fantail/internal/session"
 	"github.com/fantail-mqtt/fantail/message"
@@ -148,15 +149,21 @@ func durable(c *Client) bool {
 	return c.session.Durable()
 }
 
-// Recover calls session for each session and retained for each retained message
-// that a store has at start.
-type Recover func(session func(*record.Recovered) error, retained func(*message.Message) error) error
+// Recover calls setting for each setting, session for each session and retained
+// for each retained message that a store has at start.
+type Recover func(setting func(record.Setting) error, session func(*record.Recovered) error, retained func(*message.Message) error) error
 
 // Restore takes in what the store has at start, before any client connects. A
 // client that was connected when the process ended has lost its connection now.
 func (b *Broker) Restore(from Recover) (err error) {
 	b.do(func(t *Tick) {
 		var gone []absentee
+		setting := func(v record.Setting) error {
+			b.settings.mu.Lock()
+			defer b.settings.mu.Unlock()
+			b.settings.put(v)
+			return nil
+		}
 		session := func(r *record.Recovered) error {
 			gone = append(gone, b.restore(r))
 			return nil
@@ -167,7 +174,7 @@ func (b *Broker) Restore(from Recover) (err error) {
 			b.keep(m)
 			return nil
 		}
-		if err = from(session, retained); err != nil {
+		if err = from(setting, session, retained); err != nil {
 			return
 		}
 		for i := range gone { // wills find all subscriptions there
@@ -175,6 +182,7 @@ func (b *Broker) Restore(from Recover) (err error) {
 		}
 		b.sweepBy(t.now)
 	})
+	<-b.settings.tell()
 	return err
 }
 
@@ -202,6 +210,9 @@ func (b *Broker) restore(r *record.Recovered) absentee {
 		b.watchSys(f, 1)
 		b.enroute(f, c, &sub)
 	}
+	if owner := r.UserName; owner != "" {
+		c.more().who = &Info{ClientID: c.ID, UserName: owner, Grant: &access.Grant{UserName: owner}, Restored: true}
+	}
 	a := absentee{c: c, closedAt: r.ClosedAt, doubt: r.Doubt}
 	if r.Will != nil {
 		c.will = &will{message: r.Will.Message, delay: r.Will.Delay}
@@ -227,7 +238,7 @@ func (b *Broker) missed(t *Tick, a *absentee) {
 	s := b.shard(c.ID)
 	s.mu.Lock()
 	c.mu.Lock()
-	var left leaving
+	left := leaving{who: c.who()}
 	switch {
 	case !c.session.Outlives():
 		b.endRecorded(t, c, &left, true)

@@ -50,18 +50,15 @@ func (b *Broker) subscribe(t *Tick, c *Client, link Link, s *packet.Subscription
 	if s.NoLocal && f.IsShared() { // [MQTT-3.8.3-4]
 		return 0, nil, packet.Refuse(packet.ProtocolError, "no local on a shared subscription")
 	}
-	if b.access != nil {
-		if err := b.access.Access(link.Info(), access.Ask{Action: access.Subscribe, Topic: s.Filter, QoS: s.QoS}); err != nil {
-			b.refusedFilter(t, c, s.Filter, err.Error())
-			return packet.NotAuthorized, nil, nil
-		}
+	if err := b.maySubscribe(t, link, f, s); err != nil {
+		return packet.NotAuthorized, nil, nil
 	}
 	t.open(c)
 	defer t.shut(c)
 	if c.link != link {
 		return 0, nil, ErrTakenOver
 	}
-	if !c.session.Subscribed(s.Filter) && c.overLimit(limits, f) {
+	if !c.session.Subscribed(s.Filter) && c.overLimit(c.limitsOr(limits), f) {
 		b.refusedFilter(t, c, s.Filter, "the client has as many subscriptions as limits.subscriptions and limits.wildcard_subscriptions allow")
 		return packet.QuotaExceeded, nil, nil
 	}
@@ -73,6 +70,20 @@ func (b *Broker) subscribe(t *Tick, c *Client, link Link, s *packet.Subscription
 		return packet.Code(s.QoS), nil, nil
 	}
 	return packet.Code(s.QoS), &walk{subscription: s.Filter, filter: f.Path, qos: s.QoS, id: id, cursor: b.retained.Iterate(f.Path)}, nil
+}
+
+// maySubscribe says whether a client may subscribe, and logs if not.
+func (b *Broker) maySubscribe(t *Tick, link Link, f topic.Filter, s *packet.Subscription) error {
+	if b.access == nil || b.free(link, f.Path[0]) {
+		return nil
+	}
+	a := access.Ask{Action: access.Subscribe, Topic: s.Filter, QoS: s.QoS}
+	err := b.access.Access(link.Info(), a)
+	if err != nil {
+		t.stats.SubscriptionsRefused++
+		b.logDenied(t.now, link.Info(), a, err)
+	}
+	return err
 }
 
 // refusedFilter counts and logs a topic filter that is refused.

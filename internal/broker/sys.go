@@ -185,8 +185,14 @@ func (b *Broker) sendSys(t *Tick, c *Client, w *walk) {
 	if w.id > 0 {
 		r.IDs = []uint32{w.id}
 	}
+	c.mu.Lock()
+	who := c.who()
+	c.mu.Unlock()
 	for _, v := range b.figuresFor(w.filter) {
 		name := sysPrefix + v.name
+		if !b.mayReceive(who, name) {
+			continue
+		}
 		d := message.Draft{Name: []byte(name), Topic: name, Payload: []byte(v.value), Arrived: t.now}
 		t.work.Message(&d, false)
 		t.deliver(c, &d, &r)

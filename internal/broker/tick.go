@@ -46,6 +46,8 @@ type Tick struct {
 	parking  parking
 	parked   []parked // by the present message
 	stats    counts
+	given    []session.Part // what the connection is being given
+	parts    [][]byte       // the same
 	rnd      *rand.Rand
 }
 
@@ -75,6 +77,7 @@ const (
 	maxPlanned = 1 << 17   // targets of all plans: about 8 MiB
 	maxSpared  = 32 << 20  // bytes of buffers that are kept while there is work: a fan-out needs as many as it has targets
 	calmSpared = 2 << 20   // and while there is none
+	leastSpare = 512       // what a new buffer has
 	spareSize  = 512 << 10 // a larger buffer is not kept
 	broadSize  = 4 << 10   // from here on a buffer is large
 	broadFor   = 8         // writes for which a client that got so much at once is thought to do so again
@@ -270,23 +273,29 @@ func (t *Tick) send(h *held) {
 func (t *Tick) flush(c *Client) {
 	c.mu.Lock()
 	c.dirty = false
-	for len(c.out) > 0 && c.link != nil && !c.writing && !c.blocked {
-		out, link := c.out, c.link
-		c.out = nil
-		c.measured(len(out))
+	for c.unwritten() > 0 && c.link != nil && !c.writing && !c.blocked {
+		link := c.link
+		n := t.gather(c, link.Gathers())
+		c.measured(n)
 		c.writing, c.drained = true, false
 		c.mu.Unlock()
-		flushed := link.Write(out)
-		t.stats.SentBytes += uint64(len(out))
+		flushed, kept := link.Write(t.parts)
+		t.stats.SentBytes += uint64(n)
 		t.stats.Flushes++
-		t.recycle(out)
+		if !kept {
+			t.reuse()
+		}
 		c.mu.Lock()
-		if c.link != link {
-			break // taken over meanwhile; the new connection has its own state
+		if c.link != link { // taken over meanwhile; the new connection has its own state
+			t.forget()
+			break
 		}
 		c.writing = false
 		if c.blocked = !flushed && !c.drained; c.blocked {
-			c.more().unsent = len(out)
+			c.more().unsent = n
+		}
+		if kept {
+			t.lend(c)
 		}
 		t.b.holds(c)
 		if queued, _ := c.session.Queued(); queued > 0 && !c.blocked {
@@ -302,10 +311,7 @@ func (t *Tick) fill(c *Client) {
 	t.take(c)
 	t.drain(c)
 	t.settle(c)
-	if c.out, t.work.Out = t.work.Out, nil; len(c.out) == 0 {
-		t.recycle(c.out)
-		c.out = nil
-	}
+	t.keep(c)
 }
 
 // measured notes how much a client was written at once. The caller holds c.mu.
@@ -327,7 +333,7 @@ func (t *Tick) buffer(broad bool) []byte {
 	}
 	n := len(*from)
 	if n == 0 {
-		return make([]byte, 0, 512)
+		return make([]byte, 0, leastSpare)
 	}
 	b := (*from)[n-1]
 	*from = (*from)[:n-1]
@@ -343,7 +349,7 @@ func (t *Tick) Calm() {
 }
 
 func (t *Tick) recycle(b []byte) {
-	if cap(b) == 0 || cap(b) > spareSize || t.spared+cap(b) > maxSpared {
+	if cap(b) < leastSpare || cap(b) > spareSize || t.spared+cap(b) > maxSpared {
 		return
 	}
 	to := &t.spare
@@ -362,6 +368,7 @@ func (b *Broker) Writable(t *Tick, c *Client, link Link) {
 			c.drained = true
 		} else {
 			c.blocked = false
+			t.giveBack(c)
 			b.holds(c)
 			t.allow(c)
 		}
@@ -372,20 +379,42 @@ func (b *Broker) Writable(t *Tick, c *Client, link Link) {
 }
 
 // Resume goes on with what Link.Again asked for.
-func (b *Broker) Resume(t *Tick, c *Client, link Link) { b.resumeWalks(t, c, link) }
+func (b *Broker) Resume(t *Tick, c *Client, link Link) {
+	t.open(c)
+	if c.link == link && !c.blocked {
+		t.drain(c)
+	}
+	t.shut(c)
+	b.resumeWalks(t, c, link)
+}
 
 // KickAll ends all connections, each with its pending bytes written first.
 func (b *Broker) KickAll(why *packet.Refusal) {
+	b.KickIf(func(*Info) bool { return true }, why)
+}
+
+// KickIf ends those connections that are meant, and returns how many.
+func (b *Broker) KickIf(meant func(*Info) bool, why *packet.Refusal) (kicked int) {
 	b.each(func(c *Client) {
-		c.mu.Lock()
-		link, out := c.link, c.out
-		c.out = nil
-		b.holds(c)
-		c.mu.Unlock()
-		if link != nil {
-			link.Kick(out, why)
+		if link := c.connection(); link != nil && meant(link.Info()) && b.Kick(c, link, why) {
+			kicked++
 		}
 	})
+	return kicked
+}
+
+// Kick ends a connection, unless another one has taken its client id over by now.
+func (b *Broker) Kick(c *Client, link Link, why *packet.Refusal) (kicked bool) {
+	c.mu.Lock()
+	if c.link != link {
+		c.mu.Unlock()
+		return false
+	}
+	out := c.takePending()
+	b.holds(c)
+	c.mu.Unlock()
+	link.Kick(out, why)
+	return true
 }
 
 // drain lets the session send what waits. The caller has opened c.
@@ -403,7 +432,7 @@ func (c *Client) Pending() int {
 	if !c.blocked {
 		return 0
 	}
-	return len(c.out)
+	return c.unwritten()
 }
 
 // Received counts packets that came in.

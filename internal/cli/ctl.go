@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -43,7 +44,8 @@ func ctlCommand(e *env) *cobra.Command {
 	f.SortFlags = false
 	f.StringVar(&c.data, "data", "", "the broker runs with the data directory `DIR`; default "+config.ServerData)
 	f.StringVar(&c.socket, "socket", "", "its control socket is at `PATH`")
-	cmd.AddCommand(ctlStoreCommand(e, &c), ctlBackupCommand(e, &c))
+	cmd.AddCommand(ctlStoreCommand(e, &c), ctlBackupCommand(e, &c), ctlExplainCommand(e, &c), ctlBanCommand(e, &c),
+		ctlUserCommand(e, &c), ctlDeviceCommand(e, &c), ctlACLCommand(e, &c))
 	return cmd
 }
 
@@ -61,6 +63,32 @@ func (c *ctlFlags) path() (string, error) {
 
 // ask sends a request and returns the answer, if it is no refusal.
 func (c *ctlFlags) ask(ctx context.Context, method, url string) (*http.Response, error) {
+	return c.send(ctx, method, url, nil)
+}
+
+// tell sends a request with a body of JSON, and reads the answer into out, if
+// that is not nil.
+func (c *ctlFlags) tell(ctx context.Context, method, url string, in, out any) error {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	resp, err := c.send(ctx, method, url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if out == nil {
+		return nil
+	}
+	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
+		return &status{exitFailed, fmt.Errorf("read the answer of the broker: %w", err)}
+	}
+	return nil
+}
+
+// send is ask with a body.
+func (c *ctlFlags) send(ctx context.Context, method, url string, body io.Reader) (*http.Response, error) {
 	path, err := c.path()
 	if err != nil {
 		return nil, err
@@ -71,7 +99,7 @@ func (c *ctlFlags) ask(ctx context.Context, method, url string) (*http.Response,
 			return new(net.Dialer).DialContext(ctx, "unix", path)
 		},
 	}}
-	r, err := http.NewRequestWithContext(ctx, method, "http://fantail"+url, nil)
+	r, err := http.NewRequestWithContext(ctx, method, "http://fantail"+url, body)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +107,7 @@ func (c *ctlFlags) ask(ctx context.Context, method, url string) (*http.Response,
 	if err != nil {
 		return nil, c.explain(path, err)
 	}
-	if resp.StatusCode != http.StatusOK {
+	if resp.StatusCode/100 != 2 {
 		defer resp.Body.Close()
 		return nil, &status{exitFailed, refusedBy(path, resp)}
 	}

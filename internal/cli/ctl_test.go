@@ -4,22 +4,54 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/fantail-mqtt/fantail"
 	"github.com/fantail-mqtt/fantail/internal/api"
+	"github.com/fantail-mqtt/fantail/internal/ban"
 )
 
 // ctlEnv is what the scripts know of control sockets. There is one of a broker
-// with a store, one of a broker without, and one whose backups fail.
+// with a store, one of a broker without, one whose backups fail, one of a real
+// broker with a user, and one of a broker whose accounts are yet to be made.
 func ctlEnv(t *testing.T) map[string]string {
 	t.Helper()
 	good := folderStore{files: map[string]string{"000004.log": strings.Repeat("records\n", 1000), "MANIFEST-000001": "m\n"}}
 	bad := folderStore{}
+	managed, port := managedBroker(t)
 	return map[string]string{
-		"CTLDATA": openControl(t, good), "CTLBROKEN": openControl(t, bad), "CTLMEMORY": openControl(t, nil),
+		"CTLMANAGED": managed, "MANAGEDPORT": port,
+		"CTLDATA": openControl(t, good), "CTLBROKEN": openControl(t, bad), "CTLMEMORY": openControl(t, nil), "CTLUSERS": brokerWithUsers(t),
 	}
+}
+
+// brokerWithUsers is the data directory of a broker that runs until the test ends.
+func brokerWithUsers(t *testing.T) string {
+	t.Helper()
+	data, err := os.MkdirTemp("", "ft") //nolint:usetesting // its path is too long for a socket, perhaps
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(data) })
+	run(t, fantail.Config{
+		Data: data, Durability: "memory", Auth: fantail.Auth{Users: []fantail.User{{Name: "ann", Password: "pencil"}}},
+	}, "tcp://127.0.0.1:0")
+	return data
+}
+
+// managedBroker is the data directory and the port of a broker that runs until
+// the test ends and has no accounts yet.
+func managedBroker(t *testing.T) (data, port string) {
+	t.Helper()
+	data, err := os.MkdirTemp("", "ft") //nolint:usetesting // its path is too long for a socket, perhaps
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(data) })
+	return data, strconv.Itoa(run(t, fantail.Config{Data: data, Limits: fantail.Limits{Sets: map[string]fantail.LimitSet{"large": {}}}}, "tcp://127.0.0.1:0")[0])
 }
 
 // openControl serves a control socket until the test ends, and returns its data
@@ -31,12 +63,27 @@ func openControl(t *testing.T, store api.Store) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(data) })
-	c, err := api.OpenControl(api.ControlOptions{Data: data, Store: store, Version: "v1.2.3", Logger: slog.New(slog.DiscardHandler)})
+	c, err := api.OpenControl(api.ControlOptions{Data: data, Store: store, Bans: listedBans{ban.NewList()}, Version: "v1.2.3", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
 	return data
+}
+
+// listedBans are bans of nobody who is connected.
+type listedBans struct{ list *ban.List }
+
+func (b listedBans) All() []ban.Ban { return b.list.All(time.Now()) }
+
+func (b listedBans) Add(x ban.Ban) (ban.Ban, int, error) {
+	kept, err := b.list.Add(x, time.Now())
+	return kept, 3, err
+}
+
+func (b listedBans) Remove(id string) (bool, error) {
+	_, was := b.list.Remove(id)
+	return was, nil
 }
 
 // folderStore is a store whose checkpoint is these files.

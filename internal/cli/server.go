@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -20,13 +19,13 @@ type serverFlags struct {
 	file, data, durability, level string
 	restore                       string
 	listen                        []string
-	check                         bool
+	check, sandbox                bool
 }
 
 func serverCommand(e *env) *cobra.Command {
 	var s serverFlags
 	cmd := &cobra.Command{
-		Use:   "server [--config FILE] [--data DIR] [--listen URL]... [--durability fsync|memory] [--log-level L] [--restore FILE] [--check]",
+		Use:   "server [--config FILE] [--data DIR] [--listen URL]... [--durability fsync|memory] [--log-level L] [--restore FILE] [--sandbox] [--check]",
 		Short: "Run the broker",
 		Long: "Runs the broker until it is interrupted. Once all listeners accept, it prints one line to standard output: ready, and\n" +
 			"the addresses it serves. SIGHUP reads the configuration and the certificates again; SIGTERM ends it in good order.",
@@ -45,6 +44,7 @@ func serverCommand(e *env) *cobra.Command {
 	f.StringVar(&s.durability, "durability", "", "`fsync|memory`: what an acknowledgement promises")
 	f.StringVar(&s.level, "log-level", "", "log from this `LEVEL` on: debug, info, warn or error")
 	f.StringVar(&s.restore, "restore", "", "begin with the backup in `FILE`; only where the data directory has no store yet")
+	f.BoolVar(&s.sandbox, "sandbox", false, "be a public test broker, safe to open to strangers: what the configuration leaves out is set so")
 	f.BoolVar(&s.check, "check", false, "only read the configuration, and the backup of --restore, name every mistake, and end")
 	return cmd
 }
@@ -53,6 +53,9 @@ func (s *serverFlags) run(e *env) error {
 	c, err := s.load()
 	if err != nil {
 		return (&status{code: exitUsage}).saying(e, err)
+	}
+	if s.sandbox {
+		printSandbox(e.stderr, c)
 	}
 	if s.check {
 		return s.onlyCheck(e)
@@ -89,10 +92,14 @@ func (s *status) saying(e *env, err error) error {
 // load reads the file and lets the flags win over it. Its error has every
 // mistake of both on a line of its own.
 func (s *serverFlags) load() (*config.Config, error) {
-	c := new(config.Config)
+	base := config.Defaults()
+	if s.sandbox {
+		base = config.Sandbox()
+	}
+	c := &base
 	var wrong []error
 	if s.file != "" {
-		loaded, err := config.Load(s.file)
+		loaded, err := config.LoadOver(base, s.file)
 		if err != nil {
 			wrong = append(wrong, err)
 		} else {
@@ -133,18 +140,6 @@ func (s *serverFlags) load() (*config.Config, error) {
 	}
 	filled := c.WithDefaults()
 	return &filled, nil
-}
-
-func newLogger(w io.Writer, c config.Log) *slog.Logger {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
-		level = slog.LevelInfo
-	}
-	options := &slog.HandlerOptions{Level: level}
-	if c.Format == config.FormatJSON {
-		return slog.New(slog.NewJSONHandler(w, options))
-	}
-	return slog.New(slog.NewTextHandler(w, options))
 }
 
 // serve runs the broker until a signal ends it.

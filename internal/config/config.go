@@ -25,6 +25,7 @@ type Config struct {
 	// needs Data and is the default with it, or DurabilityMemory.
 	Durability string `yaml:"durability"`
 	Auth       Auth   `yaml:"auth"`
+	Access     Access `yaml:"access"`
 	Limits     Limits `yaml:"limits"`
 	// Shared chooses the member of a shared subscription that gets a message.
 	Shared string `yaml:"shared"`
@@ -48,7 +49,11 @@ type Auth struct {
 	Anonymous string `yaml:"anonymous"`
 	// Users are checked for user name and password and for SCRAM-SHA-256.
 	Users []User `yaml:"users"`
-	// Chain is asked in its order. Empty: Users alone.
+	// ClientIDs says who may connect with the client id of a session that a user
+	// began who has proved to be one.
+	ClientIDs string `yaml:"client_ids"`
+	// Chain is asked in its order. Empty: Users, and the accounts and devices that
+	// are managed at run time.
 	Chain []Step `yaml:"chain"`
 }
 
@@ -58,6 +63,18 @@ type Step struct {
 	Users *StepUsers `yaml:"users"`
 	// PasswordFile checks names and passwords against a file.
 	PasswordFile *StepPasswordFile `yaml:"password_file"`
+	// Accounts and Devices are managed at run time.
+	Accounts *StepAccounts `yaml:"accounts"`
+	Devices  *StepDevices  `yaml:"devices"`
+	// JWT verifies tokens.
+	JWT *StepJWT `yaml:"jwt"`
+	// HTTP asks a server.
+	HTTP *StepHTTP `yaml:"http"`
+	// SQL asks a database, LDAP a directory.
+	SQL  *StepSQL  `yaml:"sql"`
+	LDAP *StepLDAP `yaml:"ldap"`
+	// Certificate takes the name out of the client's certificate.
+	Certificate *StepCertificate `yaml:"certificate"`
 }
 
 // StepUsers has no settings.
@@ -66,7 +83,7 @@ type StepUsers struct{}
 // Steps is the chain with its default filled in.
 func (a *Auth) Steps() []Step {
 	if len(a.Chain) == 0 {
-		return []Step{{Users: &StepUsers{}}}
+		return []Step{{Users: &StepUsers{}}, {Accounts: &StepAccounts{}}, {Devices: &StepDevices{}}}
 	}
 	return a.Chain
 }
@@ -122,6 +139,8 @@ type Limits struct {
 	WildcardSubscriptions int `yaml:"wildcard_subscriptions"`
 	// MatchNodes bounds the nodes of the filter trie that one publish visits.
 	MatchNodes int `yaml:"match_nodes"`
+	// ClientID bounds the bytes of a client id.
+	ClientID int `yaml:"client_id"`
 	// SessionExpiryMax caps the Session Expiry Interval. 0: no cap.
 	SessionExpiryMax time.Duration `yaml:"session_expiry_max"`
 	// Connections bounds the clients connected at a time. 0: no bound.
@@ -129,6 +148,46 @@ type Limits struct {
 	// RetainedMessages and RetainedBytes bound what the broker retains.
 	RetainedMessages int  `yaml:"retained_messages"`
 	RetainedBytes    Size `yaml:"retained_bytes"`
+
+	// ConnectPacket is the largest packet of a connection that is not let in yet.
+	ConnectPacket Size `yaml:"connect_packet"`
+	// Unauthenticated bounds the connections that are not let in yet.
+	Unauthenticated Unauthenticated `yaml:"unauthenticated"`
+	// ConnectRate is how many connections may come in a second. 0: no bound.
+	ConnectRate int `yaml:"connect_rate"`
+	// MessagesIn and BytesIn are how much may come from one client in a second,
+	// MessagesOut and BytesOut how much is sent to it. 0: no bound.
+	MessagesIn  int  `yaml:"messages_in"`
+	BytesIn     Size `yaml:"bytes_in"`
+	MessagesOut int  `yaml:"messages_out"`
+	BytesOut    Size `yaml:"bytes_out"`
+	// MaximumQoS is the highest that a client may publish at. Below 0: 0
+	// (written 0 in the file).
+	MaximumQoS int `yaml:"maximum_qos"`
+	// NoRetain says that clients may not publish retained messages.
+	NoRetain bool `yaml:"no_retain"`
+	// ClientRetainedMessages and ClientRetainedBytes bound what the broker
+	// retains for one client. 0: no bound.
+	ClientRetainedMessages int  `yaml:"client_retained_messages"`
+	ClientRetainedBytes    Size `yaml:"client_retained_bytes"`
+	// MessageExpiryMax caps the Message Expiry Interval, and RetainedExpiry that
+	// of retained messages. 0: no cap.
+	MessageExpiryMax time.Duration `yaml:"message_expiry_max"`
+	RetainedExpiry   time.Duration `yaml:"retained_expiry"`
+	// PerAddress and PerUser bound all clients of an address or of a user together.
+	PerAddress PerAddress `yaml:"per_address"`
+	PerUser    PerUser    `yaml:"per_user"`
+	// Memory is how much of it the process may have before new connections are
+	// refused. 0: 80 % of what the machine or the control group has; below 0: no
+	// bound.
+	Memory Size `yaml:"memory"`
+	// WrongPasswords is how many wrong passwords a minute are looked at for one
+	// user name from one address. Below 0: all (written 0 in the file).
+	WrongPasswords int `yaml:"wrong_passwords"`
+	// Flapping bans clients that connect again and again.
+	Flapping Flapping `yaml:"flapping"`
+	// Sets are limits for single clients, by a name that authentication gives.
+	Sets map[string]LimitSet `yaml:"sets"`
 }
 
 // Log says what is written to standard error, and how.
@@ -165,6 +224,12 @@ const (
 	AnonymousLoopback = "loopback"
 	AnonymousAlways   = "always"
 	AnonymousNever    = "never"
+)
+
+// Who may have the client id of a user's session.
+const (
+	ClientIDsOwn    = "own"    // that user
+	ClientIDsShared = "shared" // whoever is let in
 )
 
 // How a shared subscription chooses a member.

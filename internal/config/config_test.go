@@ -106,7 +106,7 @@ sys_interval: 0
 		{Scheme: SchemeUnix, Address: "/run/fantail.sock"},
 	}
 	want.Data = "/var/lib/fantail"
-	want.Auth = Auth{Anonymous: AnonymousNever, Users: []User{{"ann", "007"}, {"bob", "a # b"}}}
+	want.Auth = Auth{Anonymous: AnonymousNever, ClientIDs: ClientIDsOwn, Users: []User{{"ann", "007"}, {"bob", "a # b"}}}
 	want.Limits.Packet = 64 * KiB
 	want.Limits.ConnectTimeout = 90 * time.Second
 	want.Limits.TopicAliasMaximum = -1

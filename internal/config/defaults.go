@@ -14,6 +14,8 @@ func Defaults() Config {
 			{Scheme: SchemeTCP, Address: "0.0.0.0:1883"},
 			{Scheme: SchemeHTTP, Address: "127.0.0.1:18083"},
 		},
+		Auth:        Auth{ClientIDs: ClientIDsOwn},
+		Access:      Access{DenyAction: DenyIgnore},
 		Limits:      defaultLimits(),
 		Shared:      SharedRoundRobin,
 		Log:         Log{Level: LevelInfo, Format: FormatText},
@@ -43,12 +45,18 @@ func defaultLimits() Limits {
 		QueuesMemory:          1 * GiB,
 		PendingBytes:          4 * MiB,
 		AllPendingBytes:       256 * MiB,
+		ClientID:              1024,
 		TopicLevels:           128,
 		Subscriptions:         10_000,
 		WildcardSubscriptions: 1_000,
 		MatchNodes:            2_000,
 		RetainedMessages:      1_000_000,
 		RetainedBytes:         1 * GiB,
+		ConnectPacket:         64 * KiB,
+		Unauthenticated:       Unauthenticated{Connections: 10_000, PerAddress: 2_000},
+		MaximumQoS:            2,
+		WrongPasswords:        30,
+		Flapping:              Flapping{Connects: 15, Window: time.Minute, Ban: 5 * time.Minute},
 	}
 }
 
@@ -62,6 +70,8 @@ func (c Config) WithDefaults() Config {
 	}
 	c.Listeners = listenersWithDefaults(c.Listeners)
 	c.Durability = cmp.Or(c.Durability, c.durability())
+	c.Auth.ClientIDs = cmp.Or(c.Auth.ClientIDs, d.Auth.ClientIDs)
+	c.Access.DenyAction = cmp.Or(c.Access.DenyAction, d.Access.DenyAction)
 	c.Limits = c.Limits.withDefaults()
 	c.Shared = cmp.Or(c.Shared, d.Shared)
 	c.Log.Level = cmp.Or(c.Log.Level, d.Log.Level)
@@ -84,11 +94,20 @@ func (l Limits) withDefaults() Limits {
 	l.QueuesMemory = cmp.Or(l.QueuesMemory, d.QueuesMemory)
 	l.PendingBytes = cmp.Or(l.PendingBytes, d.PendingBytes)
 	l.AllPendingBytes = cmp.Or(l.AllPendingBytes, d.AllPendingBytes)
+	l.ClientID = cmp.Or(l.ClientID, d.ClientID)
 	l.TopicLevels = cmp.Or(l.TopicLevels, d.TopicLevels)
 	l.Subscriptions = cmp.Or(l.Subscriptions, d.Subscriptions)
 	l.WildcardSubscriptions = cmp.Or(l.WildcardSubscriptions, d.WildcardSubscriptions)
 	l.MatchNodes = cmp.Or(l.MatchNodes, d.MatchNodes)
 	l.RetainedMessages = cmp.Or(l.RetainedMessages, d.RetainedMessages)
 	l.RetainedBytes = cmp.Or(l.RetainedBytes, d.RetainedBytes)
+	l.ConnectPacket = cmp.Or(l.ConnectPacket, d.ConnectPacket)
+	l.Unauthenticated.Connections = cmp.Or(l.Unauthenticated.Connections, d.Unauthenticated.Connections)
+	l.Unauthenticated.PerAddress = cmp.Or(l.Unauthenticated.PerAddress, d.Unauthenticated.PerAddress)
+	l.MaximumQoS = cmp.Or(l.MaximumQoS, d.MaximumQoS)
+	l.WrongPasswords = cmp.Or(l.WrongPasswords, d.WrongPasswords)
+	l.Flapping.Connects = cmp.Or(l.Flapping.Connects, d.Flapping.Connects)
+	l.Flapping.Window = cmp.Or(l.Flapping.Window, d.Flapping.Window)
+	l.Flapping.Ban = cmp.Or(l.Flapping.Ban, d.Flapping.Ban)
 	return l
 }

@@ -42,6 +42,8 @@ type Listener struct {
 	Key  string `yaml:"key"`
 	// ClientCA is the PEM file that client certificates are checked against.
 	ClientCA string `yaml:"client_ca"`
+	// CRL is the PEM file with the revocation lists of those authorities.
+	CRL string `yaml:"crl"`
 	// ClientCert is ClientCertNone, ClientCertOptional or ClientCertRequire,
 	// which is the default once there is a ClientCA.
 	ClientCert string `yaml:"client_cert"`
@@ -50,6 +52,10 @@ type Listener struct {
 	// ProxyProtocol says that each connection begins with a PROXY header of
 	// version 1 or 2, from which the client's address is taken.
 	ProxyProtocol bool `yaml:"proxy_protocol"`
+	// MaxConnections bounds the connections of the listener, and ConnectRate how
+	// many come in a second. 0: no bound.
+	MaxConnections int `yaml:"max_connections"`
+	ConnectRate    int `yaml:"connect_rate"`
 }
 
 // ParseListener reads a listener from a URL such as
@@ -80,7 +86,7 @@ func (l Listener) URL() string {
 func (l Listener) String() string {
 	query := url.Values{}
 	for key, value := range map[string]string{
-		"cert": l.Cert, "key": l.Key, "client_ca": l.ClientCA,
+		"cert": l.Cert, "key": l.Key, "client_ca": l.ClientCA, "crl": l.CRL,
 		"client_cert": l.ClientCert, "min_version": l.MinVersion,
 	} {
 		if value != "" {
@@ -89,6 +95,11 @@ func (l Listener) String() string {
 	}
 	if l.ProxyProtocol {
 		query.Set("proxy_protocol", "true")
+	}
+	for key, value := range map[string]int{"max_connections": l.MaxConnections, "connect_rate": l.ConnectRate} {
+		if value != 0 {
+			query.Set(key, strconv.Itoa(value))
+		}
 	}
 	if len(query) == 0 {
 		return l.URL()
@@ -233,12 +244,18 @@ func (l *Listener) set(key, value string) error {
 		l.Key = value
 	case "client_ca":
 		l.ClientCA = value
+	case "crl":
+		l.CRL = value
 	case "client_cert":
 		l.ClientCert = value
 	case "min_version":
 		l.MinVersion = value
 	case "proxy_protocol":
 		return setScalar(&l.ProxyProtocol, value)
+	case "max_connections":
+		return setScalar(&l.MaxConnections, value)
+	case "connect_rate":
+		return setScalar(&l.ConnectRate, value)
 	}
 	return nil
 }
@@ -248,7 +265,7 @@ func (l Listener) problems() []problem {
 	if !slices.Contains(schemes(), l.Scheme) {
 		return []problem{{"", unknownScheme(l.Scheme)}}
 	}
-	problems := l.addressProblems()
+	problems := append(l.addressProblems(), l.boundProblems()...)
 	if l.Path != "" && l.Path != "/" && l.Scheme != SchemeWS && l.Scheme != SchemeWSS {
 		problems = append(problems, problem{"", fmt.Sprintf("a %s listener has no path %q: only ws and wss have one", l.Scheme, l.Path)})
 	}
@@ -293,6 +310,22 @@ func (l Listener) usualPort() int {
 	return 1883
 }
 
+// boundProblems checks the bounds of a listener, which HTTP has none of.
+func (l Listener) boundProblems() (problems []problem) {
+	for _, option := range []struct {
+		key   string
+		value int
+	}{{"max_connections", l.MaxConnections}, {"connect_rate", l.ConnectRate}} {
+		switch {
+		case option.value < 0:
+			problems = append(problems, problem{option.key, fmt.Sprintf("%d is below 0", option.value)})
+		case option.value > 0 && l.Scheme == SchemeHTTP:
+			problems = append(problems, problem{option.key, "means nothing here: it is for listeners of MQTT"})
+		}
+	}
+	return problems
+}
+
 // foreignOptions refuses what a listener without TLS cannot have. With a
 // certificate the other options may be defaults, and the one mistake is enough.
 func (l Listener) foreignOptions() []problem {
@@ -301,6 +334,7 @@ func (l Listener) foreignOptions() []problem {
 		{"cert", l.Cert},
 		{"key", l.Key},
 		{"client_ca", l.ClientCA},
+		{"crl", l.CRL},
 		{"client_cert", l.ClientCert},
 		{"min_version", l.MinVersion},
 	} {
@@ -325,8 +359,8 @@ func (l Listener) tlsProblems() []problem {
 		add("cert", "is missing: a key is of use only with its certificate")
 	case l.Cert == "" && mustTLS:
 		add("cert", "is missing: a %s listener needs the PEM files cert and key", l.Scheme)
-	case l.Cert == "" && (l.ClientCA != "" || l.ClientCert != "" || l.MinVersion != ""):
-		add("cert", "is missing: client_ca, client_cert and min_version are of use only with cert and key")
+	case l.Cert == "" && (l.ClientCA != "" || l.CRL != "" || l.ClientCert != "" || l.MinVersion != ""):
+		add("cert", "is missing: client_ca, crl, client_cert and min_version are of use only with cert and key")
 	case l.Cert != "" && l.Key == "":
 		add("key", "is missing: the certificate needs its key")
 	}
@@ -334,6 +368,9 @@ func (l Listener) tlsProblems() []problem {
 		add("client_cert", "%q is not none, optional or require", l.ClientCert)
 	} else if l.ClientCA == "" && (l.ClientCert == ClientCertOptional || l.ClientCert == ClientCertRequire) {
 		add("client_ca", "is missing: it says which client certificates are good")
+	}
+	if l.Cert != "" && l.CRL != "" && (l.ClientCA == "" || l.ClientCert == ClientCertNone) {
+		add("crl", "means nothing here: it is for client certificates, which client_ca asks for")
 	}
 	if !slices.Contains([]string{"", "1.2", "1.3"}, l.MinVersion) {
 		add("min_version", "%q is not 1.2 or 1.3", l.MinVersion)

@@ -9,17 +9,21 @@ import (
 
 func TestParseListener(t *testing.T) {
 	tests := map[string]Listener{
-		"tcp://0.0.0.0:1883":              {Scheme: SchemeTCP, Address: "0.0.0.0:1883"},
-		"tcp://:0":                        {Scheme: SchemeTCP, Address: ":0"},
-		"tcp://[::1]:1883":                {Scheme: SchemeTCP, Address: "[::1]:1883"},
-		"tcp://localhost:1883":            {Scheme: SchemeTCP, Address: "localhost:1883"},
-		"tcp://:1883?proxy_protocol=true": {Scheme: SchemeTCP, Address: ":1883", ProxyProtocol: true},
+		"tcp://0.0.0.0:1883":                           {Scheme: SchemeTCP, Address: "0.0.0.0:1883"},
+		"tcp://:0":                                     {Scheme: SchemeTCP, Address: ":0"},
+		"tcp://[::1]:1883":                             {Scheme: SchemeTCP, Address: "[::1]:1883"},
+		"tcp://localhost:1883":                         {Scheme: SchemeTCP, Address: "localhost:1883"},
+		"tcp://:1883?proxy_protocol=true":              {Scheme: SchemeTCP, Address: ":1883", ProxyProtocol: true},
+		"tcp://:1883?max_connections=5&connect_rate=7": {Scheme: SchemeTCP, Address: ":1883", MaxConnections: 5, ConnectRate: 7},
 		"tcp://:1883?cert=c&key=k": {
 			Scheme: SchemeTCP, Address: ":1883", Cert: "c", Key: "k", ClientCert: ClientCertNone, MinVersion: "1.2",
 		},
 		"tls://0.0.0.0:8883?cert=/etc/my%20certs/c.pem&key=k&client_ca=ca&client_cert=optional&min_version=1.3": {
 			Scheme: SchemeTLS, Address: "0.0.0.0:8883", Cert: "/etc/my certs/c.pem", Key: "k",
 			ClientCA: "ca", ClientCert: ClientCertOptional, MinVersion: "1.3",
+		},
+		"tls://:8883?cert=c&key=k&client_ca=ca&crl=r": {
+			Scheme: SchemeTLS, Address: ":8883", Cert: "c", Key: "k", ClientCA: "ca", CRL: "r", ClientCert: ClientCertRequire, MinVersion: "1.2",
 		},
 		"tls://:8883?cert=c&key=k&client_ca=ca": {
 			Scheme: SchemeTLS, Address: ":8883", Cert: "c", Key: "k", ClientCA: "ca", ClientCert: ClientCertRequire, MinVersion: "1.2",
@@ -67,15 +71,17 @@ func TestParseListenerNamesEveryMistake(t *testing.T) {
 		"wss://:8084?key=k":    {"cert: is missing: a key is of use only with its certificate"},
 		"tls://:8883?cert=c":   {"key: is missing: the certificate needs its key"},
 		"tcp://:1883?client_ca=c": {
-			"cert: is missing: client_ca, client_cert and min_version are of use only with cert and key",
+			"cert: is missing: client_ca, crl, client_cert and min_version are of use only with cert and key",
 		},
 		"tls://:8883?cert=c&key=k&client_cert=require": {"client_ca: is missing: it says which client certificates are good"},
 		"tls://:8883?cert=c&key=k&client_cert=maybe&min_version=1.1": {
 			`client_cert: "maybe" is not none, optional or require`,
 			`min_version: "1.1" is not 1.2 or 1.3`,
 		},
+		"tls://:8883?cert=c&key=k&crl=r":  {"crl: means nothing here: it is for client certificates, which client_ca asks for"},
+		"unix:///s?crl=r":                 {"crl: means nothing here: TLS is for tcp, tls, ws and wss"},
 		"tcp://:1883?proxy-protocol=true": {`unknown option "proxy-protocol": did you mean proxy_protocol?`},
-		"tcp://:1883?zzz=1":               {`unknown option "zzz": the options are cert, key, client_ca, client_cert, min_version, proxy_protocol`},
+		"tcp://:1883?zzz=1":               {`unknown option "zzz": the options are cert, key, client_ca, crl, client_cert, min_version, proxy_protocol, max_connections, connect_rate`},
 		"tcp://:1883?proxy_protocol=1":    {`proxy_protocol: "1" is neither true nor false`},
 		"tls://:8883?cert=c&cert=d&key=k": {"cert: is given twice"},
 		"tcp://:1883?a;b":                 {`the options of "tcp://:1883?a;b" cannot be read: invalid semicolon separator in query`},

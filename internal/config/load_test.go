@@ -48,14 +48,14 @@ func TestLoadWithoutAFileSaysWhatToDo(t *testing.T) {
 }
 
 func TestLoadTakesRelativeNamesFromTheFilesFolder(t *testing.T) {
-	path := write(t, "data: state\nlisteners:\n  - {url: 'tls://:8883', cert: c.pem, key: /etc/k.pem}\nauth: {chain: [{password_file: {path: passwd}}]}\n")
+	path := write(t, "data: state\nlisteners:\n  - {url: 'tls://:8883', cert: c.pem, key: /etc/k.pem, client_ca: ca.pem, crl: r.pem}\nauth: {chain: [{password_file: {path: passwd}}]}\n")
 	c, err := Load(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := filepath.Dir(path)
-	got := []string{c.Data, c.Listeners[0].Cert, c.Listeners[0].Key, c.Listeners[0].ClientCA, c.Auth.Chain[0].PasswordFile.Path}
-	want := []string{filepath.Join(dir, "state"), filepath.Join(dir, "c.pem"), "/etc/k.pem", "", filepath.Join(dir, "passwd")}
+	got := []string{c.Data, c.Listeners[0].Cert, c.Listeners[0].Key, c.Listeners[0].ClientCA, c.Listeners[0].CRL, c.Auth.Chain[0].PasswordFile.Path}
+	want := []string{filepath.Join(dir, "state"), filepath.Join(dir, "c.pem"), "/etc/k.pem", filepath.Join(dir, "ca.pem"), filepath.Join(dir, "r.pem"), filepath.Join(dir, "passwd")}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

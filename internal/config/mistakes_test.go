@@ -48,7 +48,7 @@ func TestParseNamesEveryMistake(t *testing.T) {
 		},
 		"not a map": {
 			"- a\n",
-			[]string{"line 1: here go keys and values, such as node, listeners, data, durability, auth, limits, shared, log, sys_interval, loop, server_reference, response_information"},
+			[]string{"line 1: here go keys and values, such as node, listeners, data, durability, auth, access, limits, shared, log, sys_interval, loop, server_reference, response_information"},
 		},
 		"section that is a value": {
 			"log: debug\n",

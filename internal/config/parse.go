@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -17,12 +18,15 @@ import (
 // Load reads the file at path. Relative names inside it (data, certificates)
 // are taken from the folder it lies in, whatever the working directory is. Its
 // error is an *Error with every mistake.
-func Load(path string) (*Config, error) {
+func Load(path string) (*Config, error) { return LoadOver(Defaults(), path) }
+
+// LoadOver is Load for a file that leaves the rest as it is in base.
+func LoadOver(base Config, path string) (*Config, error) {
 	text, mistake := read(path)
 	if mistake != "" {
 		return nil, asError(path, []Mistake{{Text: mistake}})
 	}
-	c, err := parse(text, filepath.Dir(path))
+	c, err := parse(base, text, filepath.Dir(path))
 	if wrong, ok := errors.AsType[*Error](err); ok {
 		wrong.File = path
 	}
@@ -30,6 +34,9 @@ func Load(path string) (*Config, error) {
 		return nil, err
 	}
 	c.rebase(filepath.Dir(path))
+	if len(c.Access.Rules) > 0 {
+		c.Access.File = path
+	}
 	return c, nil
 }
 
@@ -70,11 +77,18 @@ func (c *Config) rebase(dir string) {
 		}
 	}
 	join(&c.Data)
+	join(&c.Access.ACLFile)
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
 		join(&l.Cert)
 		join(&l.Key)
 		join(&l.ClientCA)
+		join(&l.CRL)
+	}
+	for _, s := range c.Auth.Chain {
+		s.JWT.eachFile(join)
+		s.HTTP.eachFile(join)
+		s.LDAP.eachFile(join)
 	}
 	for i := range c.Auth.Chain {
 		if s := c.Auth.Chain[i].PasswordFile; s != nil {
@@ -85,11 +99,10 @@ func (c *Config) rebase(dir string) {
 
 // Parse reads the text of a file. What it leaves out has its default. Its
 // error is an *Error with every mistake.
-func Parse(text []byte) (*Config, error) { return parse(text, "") }
+func Parse(text []byte) (*Config, error) { return parse(Defaults(), text, "") }
 
-// parse reads the text of a file that lies in dir.
-func parse(text []byte, dir string) (*Config, error) {
-	c := Defaults()
+// parse reads the text of a file that lies in dir, over what c holds.
+func parse(c Config, text []byte, dir string) (*Config, error) {
 	root, mistake := document(text)
 	if mistake != nil {
 		return nil, asError("", []Mistake{*mistake})
@@ -103,6 +116,9 @@ func parse(text []byte, dir string) (*Config, error) {
 		r.add("listeners", "the list is empty: leave the key out for the defaults")
 	}
 	r.zeroMeansNone(&c)
+	for i := range c.Access.Rules {
+		c.Access.Rules[i].Line = r.lines[fmt.Sprintf("access.rules[%d]", i)]
+	}
 	for _, m := range c.mistakes() {
 		r.addOnce(m.Key, m.Text)
 	}
@@ -121,6 +137,36 @@ func (r *reader) zeroMeansNone(c *Config) {
 	}
 	if r.lines["limits.topic_alias_maximum"] > 0 && c.Limits.TopicAliasMaximum == 0 {
 		c.Limits.TopicAliasMaximum = -1
+	}
+	for i, s := range c.Auth.Chain {
+		if s.JWT != nil && s.JWT.Leeway == 0 && r.lines[fmt.Sprintf("auth.chain[%d].jwt.leeway", i)] > 0 {
+			s.JWT.Leeway = -1
+		}
+	}
+	if r.lines["limits.wrong_passwords"] > 0 && c.Limits.WrongPasswords == 0 {
+		c.Limits.WrongPasswords = -1
+	}
+	if r.lines["limits.maximum_qos"] > 0 && c.Limits.MaximumQoS == 0 {
+		c.Limits.MaximumQoS = -1
+	}
+	for _, at := range []struct {
+		key  string
+		into *int
+	}{
+		{"limits.unauthenticated.connections", &c.Limits.Unauthenticated.Connections},
+		{"limits.unauthenticated.per_address", &c.Limits.Unauthenticated.PerAddress},
+	} {
+		if r.lines[at.key] > 0 && *at.into == 0 {
+			*at.into = -1
+		}
+	}
+	for name, set := range c.Limits.Sets {
+		eachField(reflect.ValueOf(&set).Elem(), func(key string, field reflect.Value) {
+			if field.CanInt() && field.IsZero() && r.lines["limits.sets."+name+"."+key] > 0 {
+				field.SetInt(-1)
+			}
+		})
+		c.Limits.Sets[name] = set
 	}
 }
 

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"github.com/fantail-mqtt/fantail/internal/access"
 )
 
 // reader carries the values of a syntax tree into a Config. The decoder of
@@ -18,7 +21,7 @@ import (
 type reader struct {
 	dir        string          // where the file lies
 	lines      map[string]int  // of each key that was written
-	broken     map[string]bool // listeners that could not be read
+	broken     map[string]bool // items that could not be read
 	mistakes   []Mistake
 	expansions []expansion
 }
@@ -54,6 +57,7 @@ func (r *reader) mapping(node ast.Node, path string, into any) {
 	pairs, ok := node.(ast.MapNode)
 	if !ok {
 		r.addAt(node, path, "here go keys and values, such as %s", strings.Join(keysOf(into), ", "))
+		r.broken[path] = true
 		return
 	}
 	fields := fieldsOf(into)
@@ -96,6 +100,7 @@ func (r *reader) unknownKey(path, key string, here []string) string {
 	}{
 		{"", " at the top level", keysOf(Config{})},
 		{"auth", "", keysOf(Auth{})},
+		{"access", "", keysOf(Access{})},
 		{"limits", "", keysOf(Limits{})},
 		{"log", "", keysOf(Log{})},
 		{"loop", "", keysOf(Loop{})},
@@ -110,7 +115,7 @@ func (r *reader) unknownKey(path, key string, here []string) string {
 func (r *reader) value(node ast.Node, path string, into any) {
 	switch node.(type) {
 	case nil, *ast.NullNode: // a key with nothing after it is left out
-		if p := reflect.ValueOf(into).Elem(); p.Kind() == reflect.Pointer { // but for one that names a thing
+		if p := reflect.ValueOf(into).Elem(); p.Kind() == reflect.Pointer && p.Type().Elem().Kind() == reflect.Struct { // but for one that names a thing
 			p.Set(reflect.New(p.Type().Elem()))
 		}
 		return
@@ -125,8 +130,17 @@ func (r *reader) value(node ast.Node, path string, into any) {
 			*into = append(*into, Listener{})
 			r.listener(node, path, &(*into)[len(*into)-1])
 		})
+	case *access.Words:
+		r.words(node, path, into)
 	case *map[string]string:
 		r.texts(node, path, into)
+	case *map[string]Secret:
+		var texts map[string]string
+		r.texts(node, path, &texts)
+		*into = map[string]Secret{}
+		for name, text := range texts {
+			(*into)[name] = Secret(text)
+		}
 	default:
 		r.reflected(node, path, reflect.ValueOf(into).Elem())
 	}
@@ -146,8 +160,35 @@ func (r *reader) reflected(node ast.Node, path string, into reflect.Value) {
 			into.Set(reflect.Append(into, reflect.Zero(into.Type().Elem())))
 			r.value(node, path, into.Index(into.Len()-1).Addr().Interface())
 		})
+	case reflect.Map:
+		r.named(node, path, into)
 	default:
 		r.scalar(node, path, into.Addr().Interface())
+	}
+}
+
+// named reads a map of names, which are the owner's, to structs.
+func (r *reader) named(node ast.Node, path string, into reflect.Value) {
+	pairs, ok := node.(ast.MapNode)
+	if !ok {
+		r.addAt(node, path, "here go names, each with its keys and values")
+		return
+	}
+	into.SetZero()
+	for entries := pairs.MapRange(); entries.Next(); {
+		name := entries.Key().GetToken().Value
+		full := join(path, name)
+		if line, twice := r.lines[full]; twice {
+			r.addAt(entries.Key(), full, "is written twice, first in line %d", line)
+			continue
+		}
+		r.lines[full] = lineOf(entries.Key())
+		if into.IsNil() {
+			into.Set(reflect.MakeMap(into.Type()))
+		}
+		value := reflect.New(into.Type().Elem())
+		r.value(entries.Value(), full, value.Interface())
+		into.SetMapIndex(reflect.ValueOf(name), value.Elem())
 	}
 }
 
@@ -171,6 +212,21 @@ func (r *reader) texts(node ast.Node, path string, into *map[string]string) {
 		r.value(entries.Value(), full, &text)
 		(*into)[name] = text
 	}
+}
+
+// words reads a list of texts that may be written as its only item.
+func (r *reader) words(node ast.Node, path string, into *access.Words) {
+	*into = access.Words{}
+	item := func(node ast.Node, path string) {
+		var text string
+		r.scalar(node, path, &text)
+		*into = append(*into, text)
+	}
+	if _, isList := node.(*ast.SequenceNode); isList {
+		r.sequence(node, path, item)
+		return
+	}
+	item(node, path)
 }
 
 func (r *reader) sequence(node ast.Node, path string, item func(ast.Node, string)) {
@@ -227,7 +283,7 @@ func (r *reader) listenerURL(text, path, key string, into *Listener) {
 // override takes the options of a map before those of its URL.
 func (l *Listener) override(options Listener) {
 	for key, value := range map[*string]string{
-		&l.Cert: options.Cert, &l.Key: options.Key, &l.ClientCA: options.ClientCA,
+		&l.Cert: options.Cert, &l.Key: options.Key, &l.ClientCA: options.ClientCA, &l.CRL: options.CRL,
 		&l.ClientCert: options.ClientCert, &l.MinVersion: options.MinVersion,
 	} {
 		if value != "" {
@@ -235,6 +291,8 @@ func (l *Listener) override(options Listener) {
 		}
 	}
 	l.ProxyProtocol = l.ProxyProtocol || options.ProxyProtocol
+	l.MaxConnections = cmp.Or(options.MaxConnections, l.MaxConnections)
+	l.ConnectRate = cmp.Or(options.ConnectRate, l.ConnectRate)
 }
 
 func (r *reader) scalar(node ast.Node, path string, into any) {

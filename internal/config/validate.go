@@ -26,9 +26,12 @@ func (c Config) mistakes() []Mistake {
 	if c.Auth.Anonymous != "" { // which hangs from the rest
 		k.oneOf("auth.anonymous", c.Auth.Anonymous, AnonymousLoopback, AnonymousAlways, AnonymousNever)
 	}
+	k.oneOf("auth.client_ids", c.Auth.ClientIDs, ClientIDsOwn, ClientIDsShared)
 	k.users(c.Auth.Users)
 	k.chain(c.Auth.Chain)
-	k.limits(c.Limits)
+	k.access(&c.Access)
+	k.limits("limits.", &c.Limits)
+	k.sets(&c.Limits)
 	k.oneOf("shared", c.Shared, SharedRoundRobin, SharedRandom, SharedSticky, SharedHashClientID, SharedHashTopic)
 	k.oneOf("log.level", c.Log.Level, LevelDebug, LevelInfo, LevelWarn, LevelError)
 	k.oneOf("log.format", c.Log.Format, FormatText, FormatJSON)
@@ -65,6 +68,12 @@ func between[N cmp.Ordered](k *check, key string, value, least, most N) {
 	if value < least {
 		k.add(key, "%v is below %v", value, least)
 	}
+	if value > most {
+		k.add(key, "%v is above %v", value, most)
+	}
+}
+
+func atMost[N cmp.Ordered](k *check, key string, value, most N) {
 	if value > most {
 		k.add(key, "%v is above %v", value, most)
 	}
@@ -127,6 +136,11 @@ func (k *check) users(users []User) {
 func (k *check) chain(steps []Step) {
 	for i := range steps {
 		key := fmt.Sprintf("auth.chain[%d]", i)
+		k.jwt(key, steps[i].JWT)
+		k.http(key, steps[i].HTTP)
+		k.sql(key, steps[i].SQL)
+		k.ldap(key, steps[i].LDAP)
+		k.certificate(key, steps[i].Certificate)
 		if set := written(&steps[i]); len(set) != 1 {
 			k.add(key, "names %d steps: write one of %s, each as an item of its own",
 				len(set), strings.Join(keysOf(Step{}), ", "))
@@ -134,35 +148,40 @@ func (k *check) chain(steps []Step) {
 		if s := steps[i].PasswordFile; s != nil {
 			k.passwordFile(key, s)
 		}
+		if s := steps[i].Devices; s != nil {
+			k.devices(key+".devices", s)
+		}
 	}
 }
 
-func (k *check) limits(l Limits) {
+func (k *check) limits(at string, l *Limits) {
 	// A remaining length has four bytes of seven bits [MQTT-1.5.5-1].
-	between(k, "limits.packet", l.Packet, 64, 256*MiB)
+	between(k, at+"packet", l.Packet, 64, 256*MiB)
 	if l.ConnectTimeout <= 0 {
-		k.add("limits.connect_timeout", "%v is not above 0: a connection needs time to say CONNECT", l.ConnectTimeout)
+		k.add(at+"connect_timeout", "%v is not above 0: a connection needs time to say CONNECT", l.ConnectTimeout)
 	}
-	k.seconds("limits.keep_alive_max", l.KeepAliveMax, 65_535)
-	between(k, "limits.receive_maximum", l.ReceiveMaximum, 1, 65_535)
-	between(k, "limits.topic_alias_maximum", l.TopicAliasMaximum, -1, 65_535)
-	between(k, "limits.in_flight", l.InFlight, 1, 65_535)
-	atLeast(k, "limits.queue_messages", l.QueueMessages, 1)
-	atLeast(k, "limits.queue_bytes", l.QueueBytes, 1)
-	atLeast(k, "limits.queues_bytes", l.QueuesBytes, 1)
-	atLeast(k, "limits.queues_memory", l.QueuesMemory, 1)
-	atLeast(k, "limits.pending_bytes", l.PendingBytes, 1)
-	atLeast(k, "limits.all_pending_bytes", l.AllPendingBytes, 1)
+	k.seconds(at+"keep_alive_max", l.KeepAliveMax, 65_535)
+	between(k, at+"receive_maximum", l.ReceiveMaximum, 1, 65_535)
+	between(k, at+"topic_alias_maximum", l.TopicAliasMaximum, -1, 65_535)
+	between(k, at+"in_flight", l.InFlight, 1, 65_535)
+	atLeast(k, at+"queue_messages", l.QueueMessages, 1)
+	atLeast(k, at+"queue_bytes", l.QueueBytes, 1)
+	atLeast(k, at+"queues_bytes", l.QueuesBytes, 1)
+	atLeast(k, at+"queues_memory", l.QueuesMemory, 1)
+	atLeast(k, at+"pending_bytes", l.PendingBytes, 1)
+	atLeast(k, at+"all_pending_bytes", l.AllPendingBytes, 1)
 	// A topic has at most 65,535 bytes [MQTT-4.7.3-3], all of which may be /.
-	between(k, "limits.topic_levels", l.TopicLevels, 1, 65_536)
-	atLeast(k, "limits.subscriptions", l.Subscriptions, 1)
-	atLeast(k, "limits.wildcard_subscriptions", l.WildcardSubscriptions, 1)
-	atLeast(k, "limits.match_nodes", l.MatchNodes, 1)
+	between(k, at+"topic_levels", l.TopicLevels, 1, 65_536)
+	atLeast(k, at+"subscriptions", l.Subscriptions, 1)
+	atLeast(k, at+"wildcard_subscriptions", l.WildcardSubscriptions, 1)
+	atLeast(k, at+"match_nodes", l.MatchNodes, 1)
 	// 0xFFFFFFFF seconds mean that a session never expires (3.1.2.11.2).
-	k.seconds("limits.session_expiry_max", l.SessionExpiryMax, 0xFFFF_FFFE)
-	atLeast(k, "limits.connections", l.Connections, 0)
-	atLeast(k, "limits.retained_messages", l.RetainedMessages, 1)
-	atLeast(k, "limits.retained_bytes", l.RetainedBytes, 1)
+	between(k, at+"client_id", l.ClientID, 23, 65_535) // [3.1.1 MQTT-3.1.3-5]
+	k.seconds(at+"session_expiry_max", l.SessionExpiryMax, 0xFFFF_FFFE)
+	atLeast(k, at+"connections", l.Connections, 0)
+	atLeast(k, at+"retained_messages", l.RetainedMessages, 1)
+	atLeast(k, at+"retained_bytes", l.RetainedBytes, 1)
+	k.rates(at, l)
 }
 
 // seconds checks a time that the protocol counts in whole seconds.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/fantail-mqtt/fantail/internal/access"
 	"github.com/fantail-mqtt/fantail/internal/broker"
+	"github.com/fantail-mqtt/fantail/internal/limit"
 	"github.com/fantail-mqtt/fantail/internal/loop"
 	"github.com/fantail-mqtt/fantail/internal/wheel"
 	"github.com/fantail-mqtt/fantail/packet"
@@ -53,6 +54,7 @@ type Conn struct {
 	state   state
 	stalled bool // reading pauses until the client reads
 	crowded bool // reading pauses until the store has room
+	slowed  bool // reading pauses until the client's rates let it go on
 
 	kicked atomic.Pointer[packet.Refusal]
 	info   atomic.Pointer[broker.Info] // nil until somebody asks
@@ -60,9 +62,26 @@ type Conn struct {
 
 // arrival is what a connection has until its client is connected.
 type arrival struct {
-	conn  *Conn
-	timer wheel.Entry
-	asked *packet.Connect // nil until it has come
+	conn    *Conn
+	timer   wheel.Entry
+	asked   *packet.Connect // nil until it has come
+	pass    *limit.Pass     // nil: nobody counts
+	refused *limit.Refusal  // nil: it may come in
+}
+
+// Evict implements limit.Holder.
+func (a *arrival) Evict(why limit.Refusal) {
+	a.conn.sock.Post(func(loop.Local) {
+		if a.waits() {
+			a.conn.evicted(&why)
+		}
+	})
+}
+
+// waits says whether the connection is no client's yet.
+func (a *arrival) waits() bool {
+	s := a.conn.state
+	return s == awaiting || s == deciding || s == proving
 }
 
 // Timer implements wheel.Owner.
@@ -71,8 +90,27 @@ func (a *arrival) Timer() *wheel.Entry { return &a.timer }
 // Due implements wheel.Owner.
 func (a *arrival) Due(int64) (next int64) {
 	a.conn.sock.Post(func(loop.Local) {
-		if c := a.conn; c.state == awaiting || c.state == deciding || c.state == proving {
-			c.timedOut()
+		if a.waits() {
+			a.conn.timedOut()
+		}
+	})
+	return 0
+}
+
+// lease ends a connection when the grant of its client expires.
+type lease struct {
+	conn  *Conn
+	timer wheel.Entry
+}
+
+// Timer implements wheel.Owner.
+func (e *lease) Timer() *wheel.Entry { return &e.timer }
+
+// Due implements wheel.Owner.
+func (e *lease) Due(int64) (next int64) {
+	e.conn.sock.Post(func(l loop.Local) {
+		if c := e.conn; c.state == up {
+			c.fail(tick(l), packet.Refuse(packet.MaximumConnectTime, "what the client showed to be let in has expired"))
 		}
 	})
 	return 0
@@ -83,6 +121,10 @@ type extra struct {
 	addr  net.Addr      // of the client, if it is not the sock's
 	auth  *proof        // owned by the loop
 	grant *access.Grant // nil: nobody knows the client
+	lease *lease        // owned by the loop; nil: the client may stay
+	meter *meter        // nil: no limit of the client's own
+	pass  *limit.Pass   // nil: nobody counts
+	user  *limit.User   // nil: nobody counts
 
 	// until the client is connected
 	origin      string            // of a browser's WebSocket
@@ -118,6 +160,14 @@ func (c *Conn) certificate() *x509.Certificate {
 		return nil
 	}
 	return c.extra.certificate
+}
+
+// meter is what watches the client's own limits, or nil.
+func (c *Conn) meter() *meter {
+	if c.extra == nil {
+		return nil
+	}
+	return c.extra.meter
 }
 
 func (c *Conn) grant() *access.Grant {
@@ -190,6 +240,9 @@ func (c *Conn) Data(l loop.Local, b []byte) (n int) {
 		if err := c.packet(t, f); err != nil {
 			c.fail(t, err)
 		}
+		if m := c.meter(); m != nil && c.state == up && m.over(t, f, size, b[n:]) {
+			break
+		}
 	}
 	if c.state == over {
 		return len(b)
@@ -239,7 +292,7 @@ func (c *Conn) uncrowd(l loop.Local) {
 
 // resume reads on, unless something else keeps it from that.
 func (c *Conn) resume(l loop.Local) {
-	if !c.stalled && !c.crowded {
+	if !c.stalled && !c.crowded && !c.slowed {
 		c.sock.Resume(l)
 	}
 }
@@ -262,6 +315,9 @@ func (c *Conn) packet(t *broker.Tick, f packet.Frame) error {
 	if c.state == up && f.Type == packet.PUBLISH { // the hot one first
 		if err := packet.ParsePublish(t.Packet(), f.Flags, f.Body, c.version, packet.FromClient); err != nil {
 			return err
+		}
+		if m := c.meter(); m != nil {
+			return m.publish(t)
 		}
 		return c.door.server.o.Broker.Publish(t, c.client, c, t.Packet())
 	}
@@ -335,7 +391,8 @@ func (c *Conn) disconnect(t *broker.Tick, body []byte) error {
 		if c.expiry == 0 && d.SessionExpiry > 0 { // 5.0, section 3.14.2.2.2
 			return packet.Refuse(packet.ProtocolError, "DISCONNECT sets a session expiry that CONNECT did not have")
 		}
-		expiry := c.door.server.cap(d.SessionExpiry)
+		limits, _ := c.door.server.limitsOf(c.grant())
+		expiry := limits.cap(d.SessionExpiry)
 		e.NewExpiry = &expiry
 	}
 	if d.Code != packet.Success {
@@ -377,6 +434,9 @@ func (c *Conn) goodbye(out []byte, r *packet.Refusal) []byte {
 // written.
 func (c *Conn) end(t *broker.Tick, reason string, e broker.Ending, why string) []byte {
 	c.state = over
+	if c.extra != nil && c.extra.lease != nil {
+		c.door.server.o.Wheel.Stop(c.extra.lease)
+	}
 	c.door.server.o.Broker.Stats().Closed.Add(reason)
 	attrs := []any{
 		slog.String("client", c.id()), slog.String("addr", c.addr().String()), slog.String("reason", reason),
@@ -391,6 +451,7 @@ func (c *Conn) end(t *broker.Tick, reason string, e broker.Ending, why string) [
 // Closed implements loop.Handler.
 func (c *Conn) Closed(l loop.Local, err error) {
 	c.gone(l, err)
+	c.leave()
 	if !c.kicked.CompareAndSwap(nil, &packet.Refusal{}) { // too late for another Kick
 		c.door.server.leaving.Add(-1)
 	}
@@ -446,7 +507,7 @@ func (c *Conn) Due(now int64) (next int64) {
 		return until
 	}
 	c.sock.Post(func(l loop.Local) {
-		if c.state == up && !c.crowded { // [MQTT-3.1.2-22]
+		if c.state == up && !c.crowded && !c.slowed { // [MQTT-3.1.2-22]
 			c.fail(tick(l), packet.Refuse(packet.KeepAliveTimeout, "nothing came for one and a half times the keep-alive"))
 		}
 	})
@@ -454,7 +515,18 @@ func (c *Conn) Due(now int64) (next int64) {
 }
 
 // Write implements broker.Link.
-func (c *Conn) Write(b []byte) bool { return c.sock.Write(b) }
+func (c *Conn) Write(parts [][]byte) (flushed, kept bool) {
+	if g, ok := c.sock.(loop.Gatherer); ok {
+		return g.Gather(parts)
+	}
+	return c.sock.Write(parts[0]), false
+}
+
+// Gathers implements broker.Link.
+func (c *Conn) Gathers() bool {
+	_, ok := c.sock.(loop.Gatherer)
+	return ok
+}
 
 // Kick implements broker.Link.
 func (c *Conn) Kick(pending []byte, why *packet.Refusal) {
@@ -476,6 +548,9 @@ func (c *Conn) Again() {
 
 // Join implements broker.Link.
 func (c *Conn) Join(client *broker.Client) { c.client = client }
+
+// Ruled implements broker.Link.
+func (c *Conn) Ruled() bool { g := c.grant(); return g != nil && g.Rules != nil }
 
 // Version implements broker.Link.
 func (c *Conn) Version() packet.Version { return c.version }

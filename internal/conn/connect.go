@@ -5,12 +5,15 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/fantail-mqtt/fantail/internal/access"
 	"github.com/fantail-mqtt/fantail/internal/broker"
+	"github.com/fantail-mqtt/fantail/internal/limit"
 	"github.com/fantail-mqtt/fantail/internal/loop"
 	"github.com/fantail-mqtt/fantail/internal/session"
 	"github.com/fantail-mqtt/fantail/packet"
@@ -27,8 +30,16 @@ func (c *Conn) connect(t *broker.Tick, body []byte) error {
 	if err != nil {
 		return err
 	}
+	if no := c.arrival.refused; no != nil {
+		return &Advice{Refusal: packet.Refuse(no.Code, heardOf(no.Code)), Reason: no.Reason, Why: no.Why, Do: no.Do, Told: true}
+	}
 	if err := c.check(p); err != nil {
 		return err
+	}
+	if ask := c.door.server.o.Arriving; ask != nil {
+		if err := ask(p.ClientID, p.UserName, c.addr()); err != nil {
+			return err
+		}
 	}
 	if err := c.door.server.room(); err != nil {
 		return err
@@ -74,12 +85,38 @@ func (c *Conn) check(p *packet.Connect) error {
 	if p.ClientID == "" && p.Version < packet.V5 && (!p.CleanStart || p.Version == packet.V31) { // 3.1.1 [MQTT-3.1.3-8]
 		return packet.Refuse(packet.ClientIdentifierNotValid, "an empty client id needs a clean session")
 	}
+	l := c.door.server.limits.Load()
+	if most := l.ClientID; most > 0 && len(p.ClientID) > most {
+		return &Advice{
+			Refusal: packet.Refuse(packet.ClientIdentifierNotValid, "the client id is too long"), Step: "limits.client_id",
+			Why: fmt.Sprintf("the client id has %d bytes and may have %d", len(p.ClientID), most),
+			Do:  "give the client a shorter one (23 bytes are fine with every broker), or raise limits.client_id",
+		}
+	}
 	if w := p.Will; w != nil {
 		if err := topic.ValidName(w.Topic, 0); err != nil {
 			return packet.Refuse(packet.TopicNameInvalid, "the will: "+err.Error())
 		}
 	}
 	return nil
+}
+
+// keeps says whether a keep-alive is one that a client may have.
+func (l *Limits) keeps(p *packet.Connect) error {
+	if p.Version < packet.V5 && tooLong(p.KeepAlive, l.KeepAliveMax) { // 5.0 has Server Keep Alive, 3.x no word for it
+		return &Advice{
+			Refusal: packet.Refuse(packet.QuotaExceeded, "the keep-alive is too long"), Step: "limits.keep_alive_max",
+			Why: fmt.Sprintf("the client asks for a keep-alive of %d s (0: none) and may have %d s", p.KeepAlive, l.KeepAliveMax),
+			Do:  "give the client a shorter keep-alive, or raise limits.keep_alive_max",
+		}
+	}
+	return nil
+}
+
+// tooLong says whether a keep-alive is more than the most there may be; 0 is
+// none, which is the longest.
+func tooLong(keepAlive, most uint16) bool {
+	return most > 0 && (keepAlive == 0 || keepAlive > most)
 }
 
 // decide asks whether the client may connect: at once if that can be said at
@@ -143,7 +180,7 @@ func denied(err error) error {
 	if _, ok := errors.AsType[*packet.Refusal](err); ok {
 		return err
 	}
-	return packet.Refuse(packet.NotAuthorized, err.Error())
+	return &Advice{Refusal: packet.Refuse(packet.NotAuthorized, "the client is not let in"), Why: err.Error()}
 }
 
 // Advice is a refusal with what the broker's owner should know: which step of
@@ -152,12 +189,42 @@ func denied(err error) error {
 type Advice struct {
 	Refusal       *packet.Refusal
 	Step, Why, Do string
+	Reason        string // the counter; empty: that of the refusal's code
+	Told          bool   // the log has it already
+}
+
+// heardOf is all that a client hears of why it is refused before anything is
+// known of it.
+func heardOf(code packet.Code) string {
+	switch code {
+	case packet.ConnectionRateExceeded:
+		return "connections come too fast: try again later"
+	case packet.Banned:
+		return "the client is banned"
+	case packet.QuotaExceeded:
+		return "there are too many connections from here"
+	default:
+		return "the server is busy: try again later"
+	}
 }
 
 func (a *Advice) Error() string { return a.Refusal.Error() + " (" + a.Do + ")" }
 
 // Unwrap is the refusal.
 func (a *Advice) Unwrap() error { return a.Refusal }
+
+// claimed is the refusal of a client id that is another user's.
+func claimed(err error) error {
+	c, ok := errors.AsType[*broker.Claimed](err)
+	if !ok {
+		return err
+	}
+	r, _ := errors.AsType[*packet.Refusal](err)
+	return &Advice{
+		Refusal: r, Step: "auth.client_ids", Why: c.Error(),
+		Do: "give this device a client id of its own, or let users share client ids with auth.client_ids: shared",
+	}
+}
 
 // accept connects the client with what was found out about it; final is the
 // last answer of an enhanced authentication.
@@ -170,11 +237,18 @@ func (c *Conn) accept(t *broker.Tick, p *packet.Connect, grant *access.Grant, fi
 		c.more().grant = grant
 		c.user = cmp.Or(grant.UserName, c.user)
 	}
-	c.expiry = s.expiry(p)
+	limits, err := s.limitsOf(grant)
+	if err != nil {
+		return err
+	}
+	if err := limits.keeps(p); err != nil {
+		return err
+	}
+	c.expiry = limits.expiry(p)
 	r := t.Connect()
-	*r = broker.Connect{CleanStart: p.CleanStart, Will: p.Will, Terms: c.terms(p)}
+	*r = broker.Connect{CleanStart: p.CleanStart, Will: p.Will, Terms: c.terms(p), Limits: limits.Client}
 	if p.Version == packet.V5 {
-		c.offer(r, p, final)
+		c.offer(r, p, limits, final)
 	}
 	if r.Connack.HasServerKeepAlive {
 		c.keepAlive = r.Connack.ServerKeepAlive
@@ -187,7 +261,18 @@ func (c *Conn) accept(t *broker.Tick, p *packet.Connect, grant *access.Grant, fi
 		p.ClientID = newClientID()
 		r.Connack.AssignedClientID = p.ClientID
 	}
+	if s.o.Arrived != nil {
+		if err := s.o.Arrived(p.ClientID, c.user, c.addr()); err != nil {
+			return err
+		}
+	}
 	if p.Will != nil {
+		if err := limits.takes(p.Will.QoS, p.Will.Retain); err != nil {
+			return err
+		}
+		if most := limits.mostExpiry(p.Will.Retain); most > 0 && (!p.Will.HasExpiry || p.Will.Expiry > most) {
+			p.Will.Expiry, p.Will.HasExpiry = most, true
+		}
 		if err := s.o.Broker.AllowWill(c, p.Will); err != nil {
 			return denied(err)
 		}
@@ -195,26 +280,56 @@ func (c *Conn) accept(t *broker.Tick, p *packet.Connect, grant *access.Grant, fi
 	if err := fit(&r.Connack, p); err != nil {
 		return err
 	}
+	user, ok := s.share(c.grant(), p.ClientID, c.user)
+	if !ok {
+		return &Advice{
+			Refusal: packet.Refuse(packet.QuotaExceeded, "the user has as many connections as it may"), Reason: "user_connections",
+			Why: "the user has its limits.per_user.connections already", Do: "raise it, or look who uses the account",
+		}
+	}
 	if !s.o.Broker.Admit(s.limits.Load().Connections) { // others came while somebody decided about this one
+		user.Leave(limit.At(t.Now()))
 		return s.full()
 	}
+	c.bind(t, limits, user)
 	if c.extra != nil && *c.extra == (extra{}) {
 		c.extra = nil
 	}
 	r.Info = c.describe()
 	c.hear(t.Now())
+	before := c.state
 	c.state = up
-	s.o.Broker.Connect(t, c, r)
+	if _, err := s.o.Broker.Connect(t, c, r); err != nil {
+		c.state = before
+		return claimed(err)
+	}
 	s.o.Wheel.Stop(c.arrival)
 	c.arrival = nil
 	if c.keepAlive > 0 {
 		s.o.Broker.Watch(c.client, t.Now()+c.patience())
+	}
+	if grant != nil && grant.Expires > 0 {
+		c.extra.lease = &lease{conn: c}
+		s.o.Wheel.Set(c.extra.lease, grant.Expires)
+	}
+	if !grant.Holds() { // whoever takes it back has looked for this connection before it was there
+		s.o.Broker.Kick(c.client, c, packet.Refuse(packet.NotAuthorized, "what the client was let in by has changed"))
 	}
 	if s.o.Logger.Enabled(s.ctx, slog.LevelInfo) {
 		s.o.Logger.Info("client connected", slog.String("client", c.id()), slog.String("addr", c.addr().String()),
 			slog.String("listener", c.door.listener), slog.String("version", p.Version.String()), slog.Int("keepalive", int(c.keepAlive)))
 	}
 	return nil
+}
+
+// share is the client's part in what its user may have. Names that nobody has
+// checked count for nothing: who says a name could use it up.
+func (s *Server) share(g *access.Grant, id, user string) (share *limit.User, ok bool) {
+	if s.o.Users == nil || g == nil {
+		return nil, true
+	}
+	now, here := s.o.Broker.Who(id)
+	return s.o.Users.Enter(user, here && now.UserName == user)
 }
 
 // terms are what the connection agrees on.
@@ -226,31 +341,29 @@ func (c *Conn) terms(p *packet.Connect) session.Terms {
 }
 
 // expiry is how long the session outlives the connection, in seconds.
-func (s *Server) expiry(p *packet.Connect) uint32 {
+func (l *Limits) expiry(p *packet.Connect) uint32 {
 	if p.Version < packet.V5 && !p.CleanStart {
-		return s.cap(session.Never)
+		return l.cap(session.Never)
 	}
-	return s.cap(p.SessionExpiry)
+	return l.cap(p.SessionExpiry)
 }
 
 // cap bounds a session expiry interval by the configuration.
-func (s *Server) cap(expiry uint32) uint32 {
-	if most := s.limits.Load().SessionExpiryMax; most > 0 {
+func (l *Limits) cap(expiry uint32) uint32 {
+	if most := l.SessionExpiryMax; most > 0 {
 		return min(expiry, most)
 	}
 	return expiry
 }
 
 // offer fills in what a 5.0 client is told.
-func (c *Conn) offer(r *broker.Connect, p *packet.Connect, final []byte) {
-	o, limits, a := &c.door.server.o, c.door.server.limits.Load(), &r.Connack
-	a.ReceiveMaximum = o.ReceiveMaximum
-	a.TopicAliasMaximum = o.TopicAliasMaximum
-	a.MaximumPacketSize = c.limit
+func (c *Conn) offer(r *broker.Connect, p *packet.Connect, limits *Limits, final []byte) {
+	o, a := &c.door.server.o, &r.Connack
+	limits.announce(o, a)
 	if r.Terms.Expiry != p.SessionExpiry {
 		a.SessionExpiry, a.HasSessionExpiry = r.Terms.Expiry, true
 	}
-	if most := limits.KeepAliveMax; most > 0 && (p.KeepAlive == 0 || p.KeepAlive > most) {
+	if most := limits.KeepAliveMax; tooLong(p.KeepAlive, most) {
 		a.ServerKeepAlive, a.HasServerKeepAlive = most, true
 	}
 	if p.RequestResponseInfo { // [MQTT-3.1.2-28]
@@ -301,18 +414,61 @@ func (c *Conn) refuse(err error) {
 	r := asRefusal(err)
 	c.state = over
 	c.door.server.o.Wheel.Stop(c.arrival)
-	c.door.server.o.Broker.Stats().Refused.Add(name(r.Code))
+	reason := name(r.Code)
+	advice, advised := errors.AsType[*Advice](err)
+	if advised {
+		reason = cmp.Or(advice.Reason, reason)
+	}
+	c.door.server.o.Broker.Stats().Refused.Add(reason)
 	attrs := []any{
 		slog.String("addr", c.addr().String()), slog.String("listener", c.door.listener),
-		slog.String("client", c.id()), slog.String("user", c.user), slog.String("reason", name(r.Code)),
+		slog.String("client", shown(c.id())), slog.String("user", shown(c.user)), slog.String("reason", reason),
 	}
-	if advice, ok := errors.AsType[*Advice](err); ok {
-		attrs = append(attrs, slog.String("why", advice.Why), slog.String("step", advice.Step), slog.String("do", advice.Do))
+	if advised {
+		attrs = append(attrs, slog.String("why", advice.Why))
+		for _, a := range []slog.Attr{slog.String("step", advice.Step), slog.String("do", advice.Do)} {
+			if a.Value.String() != "" {
+				attrs = append(attrs, a)
+			}
+		}
 	} else {
 		attrs = append(attrs, slog.String("why", r.Why))
 	}
-	c.door.server.o.Logger.Info("connection refused", attrs...)
+	who := c.id() + "@" + c.addr().String()
+	if i := strings.LastIndexByte(who, ':'); i > 0 {
+		who = who[:i] // the port changes
+	}
+	level := slog.LevelInfo
+	if advised && advice.Told {
+		level = slog.LevelDebug
+	}
+	what := reason
+	if advised {
+		what += " " + advice.Step
+	}
+	say, held := c.door.server.o.Broker.Hush.Say(time.Now().UnixMilli(), who, what)
+	if held > 0 {
+		attrs = append(attrs, slog.Int("held_back", held))
+	}
+	if say {
+		c.door.server.o.Logger.Log(c.door.server.ctx, level, "connection refused", attrs...)
+	}
 	c.sock.Finish(c.refusal(r), io.EOF)
+}
+
+// shown is what a stranger says of itself as it can stand in the log: its
+// beginning, and not a token (JWT), which some clients send as their user name
+// and which would let in whoever reads it there.
+func shown(s string) string {
+	const most = 200
+	switch {
+	case strings.HasPrefix(s, "eyJ") && strings.Count(s, ".") >= 2:
+		return "(a token)"
+	case len(s) > most:
+		return strings.ToValidUTF8(s[:most], "") + "…"
+	default:
+		return s
+	}
 }
 
 // refusal is the CONNACK that says why, where there is one to say it.
@@ -345,6 +501,16 @@ func connackCode(c packet.Code) packet.Code {
 		return packet.ProtocolError
 	}
 	return c
+}
+
+// evicted ends a connection that is no client's yet in favour of others.
+func (c *Conn) evicted(why *limit.Refusal) {
+	c.state = over
+	c.door.server.o.Wheel.Stop(c.arrival)
+	c.door.server.o.Broker.Stats().Refused.Add(why.Reason)
+	c.door.server.o.Logger.Debug("connection refused", slog.String("addr", c.addr().String()), slog.String("listener", c.door.listener),
+		slog.String("reason", why.Reason), slog.String("why", why.Why))
+	c.sock.Close(io.EOF)
 }
 
 // timedOut ends a connection whose CONNECT did not come in time.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/fantail-mqtt/fantail/internal/access"
 	"github.com/fantail-mqtt/fantail/internal/broker"
+	"github.com/fantail-mqtt/fantail/internal/limit"
 	"github.com/fantail-mqtt/fantail/internal/loop"
 	"github.com/fantail-mqtt/fantail/internal/wheel"
 )
@@ -52,10 +53,30 @@ type Exchange interface {
 // Limits are those of connections.
 type Limits struct {
 	Packet           int           // bytes
+	ConnectPacket    int           // the same before the client is let in; 0: Packet
 	ConnectTimeout   time.Duration // for a CONNECT to arrive and be decided
 	KeepAliveMax     uint16        // seconds; 0: what the client asks for
+	ClientID         int           // bytes; 0: no bound
 	SessionExpiryMax uint32        // seconds; 0: no cap
 	Connections      int64         // 0: no bound
+
+	// Messages and Bytes are how much may come from a client in a second; 0: no
+	// bound.
+	Messages, Bytes limit.Rate
+	WithoutQoS2     bool // clients publish at QoS 1 at most
+	WithoutQoS1     bool // and at QoS 0 alone
+	WithoutRetain   bool
+	// MessageExpiryMax caps the expiry interval of messages, and RetainedExpiry that
+	// of retained ones, in seconds; 0: no cap.
+	MessageExpiryMax, RetainedExpiry uint32
+	// ReceiveMaximum and TopicAliasMaximum take the place of those in Options; 0:
+	// they do not. Client is the rest of what holds for the client; nil: that of
+	// all.
+	ReceiveMaximum    uint16
+	TopicAliasMaximum uint16
+	Client            *broker.Limits
+	// Sets are limits that hold for some clients in place of these.
+	Sets map[string]*Limits
 }
 
 // Options of a server.
@@ -70,6 +91,12 @@ type Options struct {
 	// Exchange begins an enhanced authentication; nil: there is none.
 	Exchange func(method string) (Exchange, error)
 	Limits   Limits
+	// Users counts what clients of one user do together; nil: nobody counts.
+	Users *limit.Users
+	// Arriving is asked about a client before it is authenticated, and Arrived once
+	// it is known who it is; both may be nil. An error is why it may not come in.
+	// They are called on the loop, and must not wait.
+	Arriving, Arrived func(clientID, userName string, addr net.Addr) error
 
 	ReceiveMaximum    uint16
 	TopicAliasMaximum uint16
@@ -82,7 +109,7 @@ type Options struct {
 type Server struct {
 	o      Options
 	limits atomic.Pointer[Limits]
-	seat   chan struct{} // one for each authentication under way
+	seat   chan struct{} // one for each authentication that works, and does not only wait
 	ctx    context.Context
 	stop   context.CancelFunc
 	done   sync.WaitGroup // authentications
@@ -122,8 +149,9 @@ func (s *Server) door(p *Peer) *door {
 
 // NewServer makes a server; Close ends what it started.
 func NewServer(o Options) *Server {
-	ctx, stop := context.WithCancel(context.Background())
-	s := &Server{o: o, seat: make(chan struct{}, 4*runtime.NumCPU()), ctx: ctx, stop: stop, start: time.Now().UnixMilli(), doors: map[doorway]*door{}}
+	seat := make(chan struct{}, 4*runtime.NumCPU())
+	ctx, stop := context.WithCancel(access.WithSeats(context.Background(), seat))
+	s := &Server{o: o, seat: seat, ctx: ctx, stop: stop, start: time.Now().UnixMilli(), doors: map[doorway]*door{}}
 	s.requests.New = func() any { return new(Request) }
 	s.SetLimits(o.Limits)
 	return s
@@ -145,16 +173,36 @@ func (s *Server) SetLimits(l Limits) { s.limits.Store(&l) }
 
 // Accept makes the handler of a new connection.
 func (s *Server) Accept(sock loop.Conn, peer Peer) loop.Handler {
+	return s.AcceptAs(sock, peer, Entry{})
+}
+
+// Entry is how a connection was let in so far.
+type Entry struct {
+	Pass    *limit.Pass    // to be given back; may be nil
+	Due     int64          // when it has to be a client's, in unix milliseconds; 0: after ConnectTimeout
+	Refused *limit.Refusal // it only hears why not
+}
+
+// AcceptAs makes the handler of a new connection that comes with an entry.
+func (s *Server) AcceptAs(sock loop.Conn, peer Peer, e Entry) loop.Handler {
 	limits := s.limits.Load()
 	c := &Conn{door: s.door(&peer), sock: sock, limit: uint32(limits.Packet)}
-	c.arrival = &arrival{conn: c}
+	if n := limits.ConnectPacket; n > 0 {
+		c.limit = min(c.limit, uint32(n))
+	}
+	c.arrival = &arrival{conn: c, pass: e.Pass, refused: e.Refused}
+	e.Pass.Hold(c.arrival)
 	if !same(peer.Addr, sock.RemoteAddr()) {
 		c.more().addr = peer.Addr
 	}
 	if peer.Origin != "" || peer.Certificate != nil {
 		c.more().origin, c.extra.certificate = peer.Origin, peer.Certificate
 	}
-	s.o.Wheel.Set(c.arrival, time.Now().Add(limits.ConnectTimeout).UnixMilli())
+	due := e.Due
+	if due == 0 {
+		due = time.Now().Add(limits.ConnectTimeout).UnixMilli()
+	}
+	s.o.Wheel.Set(c.arrival, due)
 	return c
 }
 

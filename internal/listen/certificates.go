@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"sync/atomic"
+	"time"
 
 	"github.com/fantail-mqtt/fantail/internal/config"
 )
@@ -91,7 +92,12 @@ func checkClients(c *tls.Config, l config.Listener) error {
 	}
 	// A ticket would stand for a certificate after its CA is gone.
 	c.SessionTicketsDisabled = true
-	return nil
+	if l.CRL == "" {
+		return nil
+	}
+	revocations, err := loadRevocations(l, authorities(pem))
+	c.VerifyConnection = func(s tls.ConnectionState) error { return revocations.check(&s, time.Now()) }
+	return err
 }
 
 func certificateError(l config.Listener, err error) error {

@@ -3,6 +3,7 @@ package listen
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -16,7 +17,9 @@ type greeter struct {
 	listener *Listener
 	deadline wheel.Entry
 	raw      loop.Conn
-	settled  atomic.Bool // Upper or Refused was called
+	settled  atomic.Bool  // Upper or Refused was called
+	waits    atomic.Int64 // until when it is not read, unix milliseconds; 0: it is
+	due      atomic.Int64 // the deadline, unix milliseconds
 
 	// owned by the loop
 	conn        loop.Conn // what it greets on
@@ -26,8 +29,9 @@ type greeter struct {
 }
 
 func (g *greeter) start() {
-	due := time.Now().Add(g.listener.options.FirstPacket).UnixMilli()
-	g.listener.options.Wheel.Set(g, due)
+	g.peer.Due = time.Now().Add(g.listener.options.FirstPacket).UnixMilli()
+	g.due.Store(g.peer.Due)
+	g.listener.options.Wheel.Set(g, g.peer.Due)
 }
 
 // settle is true for the one caller who ends the greeting.
@@ -51,6 +55,9 @@ func (g *greeter) report(reason, detail string) *Fault {
 	if !g.settle() {
 		return nil
 	}
+	if g.peer.Pass != nil {
+		g.listener.options.Guard.Leave(g.peer.Pass)
+	}
 	g.listener.options.Refused(Refusal{Addr: g.peer.Addr, Listener: g.listener.url, Reason: reason, Detail: detail})
 	return &Fault{Reason: reason, Detail: detail}
 }
@@ -60,6 +67,10 @@ func (g *greeter) Timer() *wheel.Entry { return &g.deadline }
 
 // Due is the deadline.
 func (g *greeter) Due(int64) int64 {
+	if g.waits.Swap(0) > 0 {
+		g.raw.Post(g.goOn)
+		return g.due.Load()
+	}
 	g.raw.Post(func(loop.Local) {
 		if fault := g.report(ReasonConnectTimeout, g.overdue()); fault != nil {
 			g.raw.Close(fault)
@@ -90,7 +101,7 @@ func (g *greeter) Data(l loop.Local, b []byte) int {
 		return g.greet(l, b)
 	}
 	n := g.takeProxy(b)
-	if g.awaitsProxy {
+	if g.awaitsProxy || g.settled.Load() || g.waits.Load() > 0 {
 		return n
 	}
 	return n + g.greet(l, b[n:])
@@ -104,8 +115,16 @@ func (g *greeter) greet(l loop.Local, b []byte) int {
 	case mqttConnect:
 		return g.takeMQTT(l, b)
 	case tlsHello:
+		if g.refused() {
+			g.refuse(handshakeAlert(), g.peer.Refused.Reason, g.peer.Refused.Why)
+			break
+		}
 		return g.takeTLS(b)
 	case httpRequest:
+		if g.refused() {
+			g.refuseHTTP(http.StatusServiceUnavailable, g.peer.Refused.Reason, g.peer.Refused.Why)
+			break
+		}
 		return g.takeHTTP(b)
 	case proxyHeader:
 		g.refuse(nil, ReasonProxyHeader, "a PROXY header came to a listener without proxy_protocol: set it there, or take send-proxy from the proxy")
@@ -129,6 +148,7 @@ func (g *greeter) takeProxy(b []byte) int {
 	if client != nil {
 		g.peer.Addr = client
 	}
+	g.come()
 	return n
 }
 

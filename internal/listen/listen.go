@@ -18,11 +18,13 @@ import (
 	"cmp"
 	"crypto/tls"
 	"net"
+	"net/netip"
 	"runtime"
 	"strings"
 	"time"
 
 	"github.com/fantail-mqtt/fantail/internal/config"
+	"github.com/fantail-mqtt/fantail/internal/limit"
 	"github.com/fantail-mqtt/fantail/internal/loop"
 	"github.com/fantail-mqtt/fantail/internal/wheel"
 )
@@ -45,6 +47,27 @@ type Peer struct {
 	// Origin is the web page that a browser opened the WebSocket for. A browser
 	// on this machine comes from loopback for any page of the world.
 	Origin string
+
+	// Pass is the connection as Options.Guard counts it, which has to be given
+	// back; nil: there is none. Due is when the client has to be let in at the
+	// latest, in unix milliseconds.
+	Pass *limit.Pass
+	Due  int64
+	// Refused says that the client may not come in, and only hears why.
+	Refused *limit.Refusal
+}
+
+// Guard decides about connections before anything of them is read.
+type Guard interface {
+	// Enter is asked when a connection was accepted. Its address is invalid where
+	// there is none, and where a PROXY header will tell it. What has to wait is not
+	// read; what is refused hears so when it says CONNECT. It is called on the
+	// connection's loop.
+	Enter(h limit.Holder, listener string, a netip.Addr, descriptor int) (p *limit.Pass, wait time.Duration, no *limit.Refusal)
+	// Come is asked when a PROXY header has told the address.
+	Come(p *limit.Pass, a netip.Addr) (wait time.Duration, no *limit.Refusal)
+	// Leave gives a pass back.
+	Leave(p *limit.Pass)
 }
 
 // Upper makes the handler of a connection whose next bytes are a CONNECT
@@ -59,6 +82,8 @@ type Options struct {
 	// Refused hears of each connection that ended before Upper, but for those
 	// that the group's Close dropped. It is called on any goroutine.
 	Refused func(Refusal)
+	// Guard may be nil.
+	Guard Guard
 	// FirstPacket is how long a connection may take until its CONNECT packet
 	// begins, with all that comes before. 0: DefaultFirstPacket.
 	FirstPacket time.Duration
@@ -124,6 +149,9 @@ func Open(o Options, c config.Listener) (*Listener, error) {
 // Addr is the listener's URL with the port that is really bound.
 func (l *Listener) Addr() string { return l.url }
 
+// Config is what it was opened with, with the real address.
+func (l *Listener) Config() config.Listener { return l.config }
+
 // Close stops accepting; it may not be called on a loop. Connections stay.
 func (l *Listener) Close() { l.stop() }
 
@@ -172,6 +200,7 @@ func (l *Listener) accept(local loop.Local, c loop.Conn) loop.Handler {
 		g.peer.Transport = TransportUnix
 	}
 	g.start()
+	g.enter()
 	return g
 }
 

@@ -1,6 +1,7 @@
 package listen
 
 import (
+	"crypto/tls"
 	"net"
 	"sync"
 	"time"
@@ -103,6 +104,7 @@ type handshake struct {
 	in       []byte
 	full     bool
 	closed   error
+	tail     [7]byte // the last bytes that came
 	finished bool
 }
 
@@ -126,6 +128,12 @@ func (h *handshake) leave() {
 func (h *handshake) feed(b []byte) (full bool) {
 	h.mu.Lock()
 	h.in = append(h.in, b...)
+	if n := len(b); n >= len(h.tail) {
+		copy(h.tail[:], b[n-len(h.tail):])
+	} else {
+		copy(h.tail[:], h.tail[n:])
+		copy(h.tail[len(h.tail)-n:], b)
+	}
 	h.full = len(h.in) > maxEarly
 	full = h.full
 	h.mu.Unlock()
@@ -165,6 +173,18 @@ func (h *handshake) readNow(b []byte) (int, error) {
 		h.resume()
 	}
 	return n, nil
+}
+
+// alert is what the client said last, if that was an alert in the clear. A
+// client of TLS 1.3 that does not like the server's certificate has no keys yet
+// to say so with (OpenSSL, mbed TLS), and crypto/tls takes it for a record that
+// was tampered with.
+func (h *handshake) alert() (a tls.AlertError, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	t := &h.tail
+	ok = t[0] == 21 && t[1] == 3 && t[3] == 0 && t[4] == 2 && (t[5] == 1 || t[5] == 2) // RFC 8446, sections 5.1 and 6
+	return tls.AlertError(t[6]), ok
 }
 
 // take is what is left when the handshake is over.

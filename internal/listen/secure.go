@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 
@@ -63,6 +64,9 @@ func (s *secure) failed(err error) {
 	if errors.Is(err, loop.ErrGroupClosed) {
 		s.greeter.settle()
 		return
+	}
+	if a, ok := s.handshake.alert(); ok {
+		err = fmt.Errorf("remote error: %w", a)
 	}
 	if fault := s.greeter.report(ReasonTLSHandshake, handshakeDetail(err)); fault != nil {
 		s.raw.Finish(nil, fault)

@@ -308,7 +308,7 @@ func (k *keys) newCA() {
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(k.serial.Add(1)), Subject: pkix.Name{CommonName: fmt.Sprint("ca ", k.serial.Load())},
-		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {

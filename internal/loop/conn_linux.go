@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"bytes"
 	"io"
 	"net"
 	"sync"
@@ -36,10 +37,13 @@ type econn struct {
 	peer    peer // does not change
 }
 
+// maxVec is how many pieces one system call sends at most.
+const maxVec = 32
+
 // outbox is what a connection has that cannot send all at once, or is ending.
 // Its connection's mu guards it.
 type outbox struct {
-	unsent []byte
+	unsent [][]byte
 	finish *finish // nil: Finish was not called
 	shut   bool    // the FIN is out
 }
@@ -64,7 +68,10 @@ func (c *econn) out() *outbox {
 func (c *econn) begin(accept Acceptor) {
 	l := c.loop.Load()
 	c.handler = accept(l.local, c)
-	if err := l.watch(int(c.fd), unix.EPOLLIN, c); err != nil {
+	if c.fd < 0 {
+		return
+	}
+	if err := l.watch(int(c.fd), c.interest(), c); err != nil {
 		c.drop(err)
 	}
 }
@@ -73,6 +80,13 @@ func (c *econn) begin(accept Acceptor) {
 func (c *econn) RemoteAddr() net.Addr { return (*remote)(c) }
 
 func (c *econn) SetHandler(h Handler) { c.handler = h }
+
+// Descriptor implements Descripted.
+func (c *econn) Descriptor() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return int(c.fd)
+}
 
 func (c *econn) Post(f func(Local)) {
 	c.onLoop(func(l *eloop) {
@@ -157,7 +171,7 @@ func (c *econn) read() {
 		return
 	}
 	if n > 0 {
-		c.loop.Load().moved.Add(uint64(n))
+		c.loop.Load().took(n)
 	}
 	c.mu.Lock()
 	finishing := c.finishing()
@@ -225,29 +239,65 @@ func (c *econn) Write(b []byte) bool {
 
 // write sends b behind what is unsent. The caller holds mu.
 func (c *econn) write(b []byte) bool {
+	if len(b) == 0 {
+		return c.outbox == nil || len(c.outbox.unsent) == 0
+	}
+	parts := [1][]byte{b}
+	rest := c.push(parts[:])
+	if len(rest) > 0 {
+		c.wait(bytes.Clone(rest[0]))
+	}
+	return len(rest) == 0
+}
+
+// Gather implements [Gatherer].
+func (c *econn) Gather(parts [][]byte) (flushed, kept bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.fd < 0 || c.finishing() != nil {
+		return true, false // nobody will read it
+	}
+	rest := c.push(parts)
+	switch n := length(rest); {
+	case n == 0:
+		return true, false
+	case n < worthKeeping:
+		c.wait(bytes.Join(rest, nil))
+		return false, false
+	default:
+		c.wait(rest...)
+		return false, true
+	}
+}
+
+// worthKeeping is what is kept rather than copied: a little may be in a buffer that
+// is much larger.
+const worthKeeping = 32 << 10
+
+func length(parts [][]byte) (n int) {
+	for _, p := range parts {
+		n += len(p)
+	}
+	return n
+}
+
+// push sends parts, if nothing is unsent, and returns what is over. The caller
+// holds mu.
+func (c *econn) push(parts [][]byte) (rest [][]byte) {
 	if o := c.outbox; o != nil && len(o.unsent) > 0 {
-		o.unsent = append(o.unsent, b...)
-		return false
+		return parts
 	}
-	for len(b) > 0 {
-		n, errno := rawWrite(int(c.fd), b)
-		switch {
-		case errno == unix.EINTR:
-			continue
-		case errno == unix.EAGAIN:
-			o := c.out()
-			o.unsent = append(o.unsent, b...)
-			if !c.waiting {
-				c.waiting = true
-				c.loop.Load().post(c.rearmLocked)
-			}
-			return false
-		case errno != 0:
-			return true // the reading side hears of it and drops the connection
-		}
-		b = b[n:]
+	return sendAll(int(c.fd), parts)
+}
+
+// wait keeps parts until the kernel takes them. The caller holds mu.
+func (c *econn) wait(parts ...[]byte) {
+	o := c.out()
+	o.unsent = append(o.unsent, parts...)
+	if !c.waiting {
+		c.waiting = true
+		c.loop.Load().post(c.rearmLocked)
 	}
-	return true
 }
 
 func (c *econn) rearmLocked() {
@@ -284,23 +334,11 @@ func (c *econn) writable() {
 // send writes what is unsent, and says whether all left. The caller holds mu.
 func (c *econn) send() bool {
 	o := c.outbox
-	for o != nil && len(o.unsent) > 0 {
-		n, errno := rawWrite(int(c.fd), o.unsent)
-		switch {
-		case errno == unix.EINTR:
-			continue
-		case errno == unix.EAGAIN:
-			return false
-		case errno != 0:
-			o.unsent = nil
-			return true
-		}
-		o.unsent = o.unsent[n:]
+	if o == nil {
+		return true
 	}
-	if o != nil {
-		o.unsent = nil
-	}
-	return true
+	o.unsent = sendAll(int(c.fd), o.unsent)
+	return len(o.unsent) == 0
 }
 
 func (c *econn) Finish(b []byte, err error) {
@@ -368,6 +406,55 @@ func (c *econn) drop(err error) {
 	if c.handler != nil {
 		c.handler.Closed(l.local, err)
 	}
+}
+
+// sendAll sends parts and returns what the kernel does not take now. If the
+// connection is broken, that is nothing: the reading side hears of it.
+func sendAll(fd int, parts [][]byte) (rest [][]byte) {
+	for len(parts) > 0 {
+		n, errno := rawSend(fd, parts)
+		switch {
+		case errno == unix.EINTR:
+			continue
+		case errno == unix.EAGAIN:
+			return parts
+		case errno != 0:
+			return nil
+		}
+		parts = behind(parts, n)
+	}
+	return nil
+}
+
+// behind is what comes behind the first n bytes of parts.
+func behind(parts [][]byte, n int) [][]byte {
+	for len(parts) > 0 && n >= len(parts[0]) {
+		n -= len(parts[0])
+		parts[0] = nil // the outbox holds it no longer
+		parts = parts[1:]
+	}
+	if n > 0 {
+		parts[0] = parts[0][n:]
+	}
+	return parts
+}
+
+// rawSend sends as much of parts as there is room for.
+func rawSend(fd int, parts [][]byte) (int, syscall.Errno) {
+	if len(parts) == 1 {
+		return rawWrite(fd, parts[0])
+	}
+	var vec [maxVec]unix.Iovec
+	k := 0
+	for _, p := range parts[:min(len(parts), maxVec)] {
+		vec[k].Base = &p[0]
+		vec[k].SetLen(len(p))
+		k++
+	}
+	msg := unix.Msghdr{Iov: &vec[0]}
+	msg.SetIovlen(k)
+	n, _, errno := syscall.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&msg)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	return int(n), errno
 }
 
 // rawRead and rawWrite are the socket's own calls: those of files cost more.

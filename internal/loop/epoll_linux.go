@@ -20,6 +20,11 @@ const (
 	readSize  = 64 << 10
 	maxEvents = 256
 
+	// A tick ends early once it has read so much: else what many large messages
+	// become would be written when the processor's cache has long lost it, and a
+	// subscriber that takes all would be given more at once than any socket takes.
+	tickBytes = 256 << 10
+
 	// A loop that had events waits for more in the kernel without giving up its
 	// processor, so that the runtime does not hand processors around on every
 	// message; a signal of the runtime's ends that wait. After busyFor without
@@ -139,6 +144,7 @@ type eloop struct {
 	buf   []byte
 	stop  bool
 	woken bool          // posts are waiting
+	taken int           // bytes read in this tick
 	begun time.Time     // of the window that is measured
 	spent time.Duration // busy in it
 
@@ -248,6 +254,12 @@ func (l *eloop) runPosts() {
 	}
 }
 
+// took counts bytes read.
+func (l *eloop) took(n int) {
+	l.moved.Add(uint64(n))
+	l.taken += n
+}
+
 func (l *eloop) run() {
 	defer l.group.done.Done()
 	events := make([]unix.EpollEvent, maxEvents)
@@ -276,7 +288,12 @@ func (l *eloop) run() {
 				s.ready(events[i].Events)
 			}
 			ready[i] = nil
+			if l.taken >= tickBytes {
+				l.taken = 0
+				l.local.End()
+			}
 		}
+		l.taken = 0
 		if l.woken {
 			l.runPosts()
 		}

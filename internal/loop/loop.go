@@ -54,6 +54,22 @@ type Conn interface {
 	RemoteAddr() net.Addr
 }
 
+// Gatherer is a Conn that sends pieces of memory as they are.
+type Gatherer interface {
+	// Gather is Write of all parts, one behind the other. If they were kept, what is
+	// over stays where it is, and may not change until Handler.Writable comes; a
+	// little is copied. It may change parts itself, but does not keep that. None of
+	// the parts is empty.
+	Gather(parts [][]byte) (flushed, kept bool)
+}
+
+// Descripted is a connection that has a descriptor. The kernel gives the lowest
+// one that is free, so it says how many are in use at least.
+type Descripted interface {
+	// Descriptor is -1 where it is not known.
+	Descriptor() int
+}
+
 // Local is what a loop carries along from connection to connection. Its methods
 // are called on the loop's goroutine.
 type Local interface {

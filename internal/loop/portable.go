@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -142,6 +143,17 @@ type pconn struct {
 func (c *pconn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
 
 func (c *pconn) SetHandler(h Handler) { c.handler = h }
+
+// Descriptor implements Descripted.
+func (c *pconn) Descriptor() int {
+	n := -1
+	if s, ok := c.nc.(syscall.Conn); ok {
+		if raw, err := s.SyscallConn(); err == nil {
+			_ = raw.Control(func(fd uintptr) { n = int(fd) })
+		}
+	}
+	return n
+}
 
 // handle calls f as the loop would: alone, and with a tick's end behind it.
 func (c *pconn) handle(f func(l Local)) {

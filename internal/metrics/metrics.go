@@ -13,14 +13,15 @@ import (
 	"github.com/fantail-mqtt/fantail/internal/broker"
 )
 
-// Handler serves the figures of b in the Prometheus text format. disk says how
-// its store is, or is nil if there is none.
-func Handler(b *broker.Broker, version string, disk func() Disk) http.Handler {
+// Handler serves the figures of b in the Prometheus text format, and those of
+// the steps of its authentication. disk says how its store is, or is nil if
+// there is none.
+func Handler(b *broker.Broker, version string, disk func() Disk, steps func() []Step) http.Handler {
 	r := prometheus.NewRegistry()
 	if disk != nil {
 		r.MustRegister(diskCollector(disk))
 	}
-	r.MustRegister(&collector{b: b, version: version, figures: figures()},
+	r.MustRegister(stepsCollector(steps), &collector{b: b, version: version, figures: figures()},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{})
 }
@@ -111,6 +112,8 @@ func figures() []figure {
 		}, "reason"),
 		counter("connections_refused_total", "Connections that ended before they were a client's, by reason.",
 			func(b *broker.Broker, emit func(float64, ...string)) { reasons(&b.Stats().Refused, emit) }, "reason"),
+		counter("rate_slowed_total", "Times a client was not read for a while because it was over a rate, by that.",
+			func(b *broker.Broker, emit func(float64, ...string)) { reasons(&b.Stats().RateSlowed, emit) }, "limit"),
 		counter("subscriptions_refused_total", "Topic filters refused in SUBSCRIBE.", func(b *broker.Broker, emit func(float64, ...string)) {
 			emit(float64(b.Stats().SubscriptionsRefused.Load()))
 		}),

@@ -168,6 +168,20 @@ func AppendWillGone(dst []byte, client string) []byte {
 	return head(dst, KindWillGone, client)
 }
 
+// AppendSettingPut records a setting, in place of the one before it.
+func AppendSettingPut(dst []byte, s Setting) []byte {
+	dst = place(append(dst, byte(KindSettingPut)), s.Place)
+	dst = number(dst, uint64(s.At))
+	return text(dst, s.Value)
+}
+
+// AppendSettingGone records that a setting is not there any more.
+func AppendSettingGone(dst []byte, p Place) []byte {
+	return place(append(dst, byte(KindSettingGone)), p)
+}
+
+func place(dst []byte, p Place) []byte { return text(text(dst, p.Space), p.Key) }
+
 func head(dst []byte, k Kind, client string) []byte {
 	return text(append(dst, byte(k)), client)
 }

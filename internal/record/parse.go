@@ -12,7 +12,7 @@ import (
 )
 
 // Parse reads the first record of a frame and returns how many bytes it
-// takes. The payload and the forwarded properties of its message alias b;
+// takes. The payload and the forwarded properties of its message, and the value of a setting, alias b;
 // empty ones are nil. A queued message is read without its body, which stands
 // apart: [Record.HasBody] says whether it has one. A frame that ends inside the record is
 // [io.ErrUnexpectedEOF]. It allocates no more than a few times what b holds.
@@ -45,6 +45,12 @@ func (rec *Record) read(r *reader) bool {
 		return true
 	case KindUse:
 		rec.Use = int(r.number(math.MaxInt32))
+		return true
+	case KindSettingPut:
+		rec.Setting = Setting{Place: r.place(), At: r.time(), Value: r.bytes()}
+		return true
+	case KindSettingGone:
+		rec.Setting.Place = r.place()
 		return true
 	default:
 	}
@@ -165,6 +171,8 @@ func (r *reader) run() Run {
 		First: r.number(math.MaxUint64), Last: r.number(math.MaxUint64), At: r.time(), Messages: r.size(), Bytes: r.size(),
 	}
 }
+
+func (r *reader) place() Place { return Place{Space: r.text(), Key: r.text()} }
 
 func (r *reader) opened() Opened {
 	return Opened{At: r.time(), Expiry: r.uint32(), Version: packet.Version(r.byte()), UserName: r.text()}

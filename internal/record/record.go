@@ -54,6 +54,8 @@ const (
 	KindBody
 	KindUse
 	KindExpired
+	KindSettingPut
+	KindSettingGone
 )
 
 func (k Kind) String() string {
@@ -61,6 +63,7 @@ func (k Kind) String() string {
 		"unknown record", "session opened", "session closed", "session ended", "subscribed", "unsubscribed",
 		"queued", "sent", "released", "acked", "received", "completed",
 		"retained", "retain cleared", "will armed", "will gone", "body", "use of a body", "expired",
+		"setting put", "setting gone",
 	}
 	if int(k) < len(names) {
 		return names[k]
@@ -108,6 +111,18 @@ type Will struct {
 	FireAt  int64  // unix milliseconds; 0 while the client is connected
 }
 
+// Place is where a setting stands: a key in a space, which is what settings of
+// one purpose share.
+type Place struct{ Space, Key string }
+
+// Setting is something that is managed at run time, as an account: what its
+// value means is its space's concern.
+type Setting struct {
+	Place
+	Value []byte
+	At    int64 // when it was put, unix milliseconds
+}
+
 // Record is one record, read. Which fields have a meaning hangs from Kind.
 type Record struct {
 	Kind   Kind
@@ -129,6 +144,7 @@ type Record struct {
 	Use          int              // KindUse
 	Topic        string           // KindRetainCleared
 	Will         Will             // KindWillArmed
+	Setting      Setting          // KindSettingPut; of KindSettingGone, its place
 }
 
 // Run is messages of one queue that follow one another and were never sent.

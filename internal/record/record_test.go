@@ -58,6 +58,10 @@ func encode(dst []byte, r *Record) []byte {
 		run := r.Run
 		run.Client = r.Client
 		return AppendExpired(dst, run)
+	case KindSettingPut:
+		return AppendSettingPut(dst, r.Setting)
+	case KindSettingGone:
+		return AppendSettingGone(dst, r.Setting.Place)
 	default:
 		panic("no encoder for " + r.Kind.String())
 	}
@@ -90,9 +94,9 @@ func orNil[T any](s []T) []T {
 
 func records() *rapid.Generator[Record] {
 	return rapid.Custom(func(t *rapid.T) Record {
-		r := Record{Kind: Kind(rapid.ByteRange(byte(KindSessionOpened), byte(KindExpired)).Draw(t, "kind"))}
+		r := Record{Kind: Kind(rapid.ByteRange(byte(KindSessionOpened), byte(KindSettingGone)).Draw(t, "kind"))}
 		switch r.Kind {
-		case KindRetained, KindRetainCleared, KindBody, KindUse:
+		case KindRetained, KindRetainCleared, KindBody, KindUse, KindSettingPut, KindSettingGone:
 		default:
 			r.Client = rapid.String().Draw(t, "client")
 		}
@@ -145,9 +149,22 @@ func records() *rapid.Generator[Record] {
 				Message: messages().Draw(t, "message"), Delay: rapid.Uint32().Draw(t, "delay"),
 				FireAt: rapid.Int64().Draw(t, "fire at"),
 			}
+		case KindSettingPut:
+			r.Setting = Setting{
+				Place: places().Draw(t, "place"), At: rapid.Int64().Draw(t, "at"),
+				Value: orNil(rapid.SliceOf(rapid.Byte()).Draw(t, "value")),
+			}
+		case KindSettingGone:
+			r.Setting.Place = places().Draw(t, "place")
 		case KindSessionEnded, KindWillGone:
 		}
 		return r
+	})
+}
+
+func places() *rapid.Generator[Place] {
+	return rapid.Custom(func(t *rapid.T) Place {
+		return Place{Space: rapid.String().Draw(t, "space"), Key: rapid.String().Draw(t, "key")}
 	})
 }
 
@@ -240,8 +257,10 @@ func TestEncodingStays(t *testing.T) {
 		KindBody:          {Record{Message: m}, "\x10\x0d\xac\x02\x07\x01t\x01f\x01p"},
 		KindUse:           {Record{Use: 300}, "\x11\xac\x02"},
 		KindExpired:       {Record{Run: Run{First: 3, Last: 4, At: 300, Messages: 2, Bytes: 5}}, "\x12\x01c\x03\x04\xac\x02\x02\x05"},
+		KindSettingPut:    {Record{Setting: Setting{Place: Place{"s", "k"}, Value: []byte("v"), At: 300}}, "\x13\x01s\x01k\xac\x02\x01v"},
+		KindSettingGone:   {Record{Setting: Setting{Place: Place{"s", "k"}}}, "\x14\x01s\x01k"},
 	}
-	for kind := KindSessionOpened; kind <= KindExpired; kind++ {
+	for kind := KindSessionOpened; kind <= KindSettingGone; kind++ {
 		c, ok := cases[kind]
 		if !ok {
 			t.Errorf("%s: no case", kind)
@@ -275,6 +294,8 @@ func TestAppendDoesNotAllocate(t *testing.T) {
 		b = AppendWillArmed(b, "client", Will{Message: m, Delay: 3})
 		b = AppendBody(b, m)
 		b = AppendUse(b, 3)
+		b = AppendSettingPut(b, Setting{Place: Place{"space", "key"}, Value: m.Payload, At: 5})
+		b = AppendSettingGone(b, Place{"space", "key"})
 		_ = AppendWillGone(b, "client")
 	})
 	if n != 0 {

@@ -16,7 +16,8 @@ import (
 type Raw struct {
 	Kind   Kind
 	Client []byte // as in [Record]
-	Name   []byte // the topic of KindRetained and KindRetainCleared, the filter of KindSubscribed and KindUnsubscribed
+	Name   []byte // the topic of KindRetained and KindRetainCleared, the filter of KindSubscribed and KindUnsubscribed, the key of KindSettingPut and KindSettingGone
+	Space  []byte // KindSettingPut, KindSettingGone
 
 	Seq     uint64 // KindQueued, KindSent, KindReleased, KindAcked
 	ID      uint16 // KindQueued, KindSent, KindReceived, KindCompleted
@@ -55,6 +56,14 @@ func (raw *Raw) scan(s *scanner) bool {
 		return true
 	case KindUse:
 		raw.Use = int(s.number())
+		return true
+	case KindSettingPut:
+		raw.Space, raw.Name = s.bytes(), s.bytes()
+		s.number()
+		s.bytes()
+		return true
+	case KindSettingGone:
+		raw.Space, raw.Name = s.bytes(), s.bytes()
 		return true
 	default:
 	}

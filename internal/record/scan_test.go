@@ -24,6 +24,8 @@ func expect(r *Record) Raw {
 		want.Name = []byte(r.Subscription.Filter)
 	case KindUnsubscribed:
 		want.Name = []byte(r.Filter)
+	case KindSettingPut, KindSettingGone:
+		want.Space, want.Name = []byte(r.Setting.Space), []byte(r.Setting.Key)
 	default:
 	}
 	return want

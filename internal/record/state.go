@@ -14,6 +14,7 @@ import (
 type State struct {
 	Sessions map[string]*Session         // by client identifier
 	Retained map[string]*message.Message // by topic
+	Settings map[Place]Setting
 }
 
 // Session is the durable part of a client's session.
@@ -62,6 +63,9 @@ func (s *State) Apply(frame []byte) error {
 	}
 	if s.Retained == nil {
 		s.Retained = make(map[string]*message.Message)
+	}
+	if s.Settings == nil {
+		s.Settings = make(map[Place]Setting)
 	}
 	var b bodies
 	for at := 0; at < len(frame); {
@@ -118,6 +122,17 @@ func (s *State) apply(rec *Record) error {
 		return nil
 	case KindRetainCleared:
 		delete(s.Retained, rec.Topic)
+		return nil
+	case KindSettingPut:
+		own := rec.Setting
+		own.Value = slices.Clone(own.Value)
+		s.Settings[own.Place] = own
+		return nil
+	case KindSettingGone:
+		if _, ok := s.Settings[rec.Setting.Place]; !ok {
+			return fmt.Errorf("%s: no setting %q in %q", rec.Kind, rec.Setting.Key, rec.Setting.Space)
+		}
+		delete(s.Settings, rec.Setting.Place)
 		return nil
 	case KindSessionOpened:
 		s.open(rec)

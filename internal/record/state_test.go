@@ -60,6 +60,11 @@ func TestALifeInRecords(t *testing.T) {
 		AppendRetained(nil, m("gone")),
 		AppendRetainCleared(nil, "gone"),
 		AppendRetainCleared(nil, "never was"),
+		AppendSettingPut(nil, Setting{Place: Place{"s", "k"}, Value: []byte("1"), At: 4000}),
+		AppendSettingPut(nil, Setting{Place: Place{"s", "k"}, Value: []byte("2"), At: 4001}),
+		AppendSettingPut(nil, Setting{Place: Place{"s", "gone"}, Value: []byte("3"), At: 4002}),
+		AppendSettingPut(nil, Setting{Place: Place{"sk", ""}, At: 4003}),
+		AppendSettingGone(nil, Place{"s", "gone"}),
 		AppendSessionClosed(nil, "c", 5000, 90, 4),
 		AppendWillArmed(nil, "c", Will{Message: m("will"), Delay: 3, FireAt: 8000}),
 	)
@@ -76,7 +81,13 @@ func TestALifeInRecords(t *testing.T) {
 		Received: map[uint16]bool{21: true},
 		Will:     &Will{Message: m("will"), Delay: 3, FireAt: 8000},
 	}
-	want := State{Sessions: map[string]*Session{"c": session}, Retained: map[string]*message.Message{"r": m("r")}}
+	want := State{
+		Sessions: map[string]*Session{"c": session}, Retained: map[string]*message.Message{"r": m("r")},
+		Settings: map[Place]Setting{
+			{"s", "k"}: {Place: Place{"s", "k"}, Value: []byte("2"), At: 4001},
+			{"sk", ""}: {Place: Place{"sk", ""}, At: 4003},
+		},
+	}
 	if diff := cmp.Diff(want, s); diff != "" {
 		t.Fatalf("while the client is away (-want +got):\n%s", diff)
 	}
@@ -120,6 +131,7 @@ func TestApplyNamesWhatIsNotThere(t *testing.T) {
 		"completing an unknown identifier":  {AppendCompleted(nil, "c", 7), `completed: client "c": no incoming packet identifier 7`},
 		"unsubscribing from what is not":    {AppendUnsubscribed(nil, "c", "x"), `unsubscribed: client "c": no subscription "x"`},
 		"removing a will that is not":       {AppendWillGone(nil, "c"), `will gone: client "c": no will`},
+		"a setting gone that is not there":  {AppendSettingGone(nil, Place{"s", "k"}), `setting gone: no setting "k" in "s"`},
 		"closing at the time for connected": {AppendSessionClosed(nil, "c", 0, 0, 0), `session closed: client "c": closed at time 0, which stands for connected`},
 	}
 	for name, c := range cases {
@@ -147,6 +159,7 @@ func TestStateDoesNotAliasTheBatch(t *testing.T) {
 	batch = append(batch, queued("c", Queued{Seq: 1, Message: m})...)
 	batch = AppendWillArmed(batch, "c", Will{Message: m})
 	batch = AppendRetained(batch, m)
+	batch = AppendSettingPut(batch, Setting{Place: Place{"s", "k"}, Value: []byte("value")})
 	var s, want State
 	apply(t, &s, batch)
 	apply(t, &want, bytes.Clone(batch))
@@ -185,6 +198,7 @@ type history struct {
 	sent  []*message.Message
 	naive map[string]*naive
 	topic map[string]string // retained payloads
+	value map[Place]string  // of settings
 	seq   uint64
 	sizes map[uint64]int // of what was not sent, by seq
 }
@@ -219,7 +233,7 @@ func newNaive() *naive {
 
 func histories() *rapid.Generator[*history] {
 	return rapid.Custom(func(t *rapid.T) *history {
-		h := &history{naive: map[string]*naive{}, topic: map[string]string{}, sizes: map[uint64]int{}}
+		h := &history{naive: map[string]*naive{}, topic: map[string]string{}, value: map[Place]string{}, sizes: map[uint64]int{}}
 		for range rapid.IntRange(0, 120).Draw(t, "records") {
 			h.batch, h.body = nil, nil
 			h.step(t)
@@ -234,13 +248,16 @@ func histories() *rapid.Generator[*history] {
 func (h *history) step(t *rapid.T) {
 	topic := rapid.SampledFrom([]string{"a", "b", "c/d"}).Draw(t, "topic")
 	m := &message.Message{Topic: topic, Payload: []byte(rapid.StringN(1, 4, -1).Draw(t, "payload")), QoS: 2}
-	switch rapid.IntRange(0, 9).Draw(t, "about") {
+	switch rapid.IntRange(0, 10).Draw(t, "about") {
 	case 0:
 		h.batch, h.topic[topic] = AppendRetained(h.batch, m), string(m.Payload)
 		return
 	case 1:
 		h.batch = AppendRetainCleared(h.batch, topic)
 		delete(h.topic, topic)
+		return
+	case 2:
+		h.stepSetting(t, m.Payload)
 		return
 	}
 	client := rapid.SampledFrom([]string{"x", "y", "z"}).Draw(t, "client")
@@ -260,6 +277,17 @@ func (h *history) step(t *rapid.T) {
 		return
 	}
 	h.stepSession(t, client, n, m)
+}
+
+func (h *history) stepSetting(t *rapid.T, value []byte) {
+	p := Place{rapid.SampledFrom([]string{"s", "sk"}).Draw(t, "space"), rapid.SampledFrom([]string{"", "k"}).Draw(t, "key")}
+	if _, ok := h.value[p]; ok && rapid.Bool().Draw(t, "gone") {
+		delete(h.value, p)
+		h.batch = AppendSettingGone(h.batch, p)
+		return
+	}
+	h.value[p] = string(value)
+	h.batch = AppendSettingPut(h.batch, Setting{Place: p, Value: value})
 }
 
 func (h *history) stepSession(t *rapid.T, client string, n *naive, m *message.Message) {
@@ -341,6 +369,13 @@ func TestStateIsWhatANaiveModelSays(t *testing.T) {
 		}
 		if diff := cmp.Diff(h.topic, retained); diff != "" {
 			t.Fatalf("retained (-want +got):\n%s", diff)
+		}
+		settings := map[Place]string{}
+		for p, set := range s.Settings {
+			settings[p] = string(set.Value)
+		}
+		if diff := cmp.Diff(h.value, settings); diff != "" {
+			t.Fatalf("settings (-want +got):\n%s", diff)
 		}
 		got := map[string]*naive{}
 		for client, session := range s.Sessions {

@@ -30,6 +30,7 @@ const (
 	DroppedFull     // QoS 1 or 2, and the queue is full
 	DroppedFull0    // QoS 0, and the queue is full
 	DroppedTooLarge // for the client's Maximum Packet Size [MQTT-3.1.2-25]
+	DroppedPace     // QoS 0, and more was sent than may be
 )
 
 // Deliver sends or queues the message d, which the caller has announced with
@@ -243,6 +244,9 @@ func (s *Session) resend(w *Work) {
 // encode appends the current message as a PUBLISH to this client; false if it
 // would be larger than the client takes.
 func (s *Session) encode(w *Work, topic string, qos byte, retain bool, ids []uint32, id uint16, again bool) bool {
+	if w.Pace != nil {
+		w.Pace.Messages--
+	}
 	p := &w.pub
 	p.QoS, p.Retain, p.ID, p.Dup = qos, retain, id, again
 	plain := s.Version != packet.V5 || len(ids) == 0 && s.AliasMaximum == 0
@@ -334,9 +338,9 @@ func (s *Session) room(w *Work, waits bool) bool {
 // fits says whether the client's window, with n messages in it, and its pending
 // bytes leave room. One message goes in any case: its acknowledgement drains the
 // queue, and nothing else may. Pending bytes that leave at once are not heard of
-// again.
+// again. Where there is a pace, not even one goes over it: who set it drains.
 func (s *Session) fits(w *Work, n int) bool {
-	return n == 0 || n < s.windowSize(w) && len(w.Out) < w.Limits.PendingBytes
+	return (n == 0 || n < s.windowSize(w) && w.pending() < w.Limits.PendingBytes) && !w.slow()
 }
 
 // windowSize is how many messages may be unfinished [MQTT-3.3.4-9].

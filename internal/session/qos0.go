@@ -26,7 +26,7 @@ const backlogBytes = 64 << 10
 func (s *Session) deliver0(w *Work, d *message.Draft, to *Route) Outcome {
 	behind := s.out != nil && s.out.lossy != nil
 	switch {
-	case s.online && !behind && len(w.Out) < w.Limits.PendingBytes:
+	case s.online && !behind && w.pending() < w.Limits.PendingBytes && !w.slow():
 		w.expiry(d.HasExpiry, d.Expiry)
 		if !s.encode(w, d.Topic, 0, to.Retain, to.IDs, 0, false) {
 			return DroppedTooLarge
@@ -38,6 +38,8 @@ func (s *Session) deliver0(w *Work, d *message.Draft, to *Route) Outcome {
 		}
 		s.out.push0(loose{message: d.Keep(), ids: to.IDs, retain: to.Retain})
 		return Queued
+	case s.online && w.slow():
+		return DroppedPace
 	case s.online:
 		return DroppedSlow
 	default:
@@ -47,7 +49,7 @@ func (s *Session) deliver0(w *Work, d *message.Draft, to *Route) Outcome {
 
 // drain0 sends what waits at QoS 0, as far as pending bytes leave room.
 func (s *Session) drain0(w *Work) {
-	for s.out.lossy != nil && len(w.Out) < min(w.Limits.PendingBytes, backlogBytes) {
+	for s.out.lossy != nil && w.pending() < min(w.Limits.PendingBytes, backlogBytes) && !w.slow() {
 		it := s.out.pop0()
 		m := it.message
 		if m.Expired(w.Now) { // [MQTT-3.3.2-5]

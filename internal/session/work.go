@@ -1,6 +1,8 @@
 package session
 
 import (
+	"slices"
+
 	"github.com/fantail-mqtt/fantail/message"
 	"github.com/fantail-mqtt/fantail/packet"
 )
@@ -12,7 +14,17 @@ type Work struct {
 	Now    int64  // unix milliseconds
 	Out    []byte // the client's encoded packets; steps append to it
 
+	// Large says that the current message is encoded into memory of its own, which
+	// its sessions may share; Message takes that back. Where Share says so, too, it is
+	// not copied to Out, but appended to Parts, behind what was in Out by then.
+	Large, Share bool
+	Parts        []Part
+	Ahead        int // bytes of Parts, and of what waits before them
+
 	Full bool // no queue may grow
+
+	// Pace bounds what is sent in this step; nil: nothing does.
+	Pace *Pace
 
 	// Changes of durable state, in order; steps of durable sessions append to
 	// it. A packet that depends on one waits until the change is safe.
@@ -39,6 +51,24 @@ type Work struct {
 	many   bool // the message goes to several sessions
 	frames [2][3][2]frame
 	buf    []byte // holds the frames
+}
+
+// Part is a piece of what is to be sent. One that is shared does not change.
+type Part struct {
+	Bytes  []byte
+	Shared bool
+}
+
+// Pace is how much may be sent to a client now. What has to wait does so in its
+// queue, until the caller calls Drain.
+type Pace struct {
+	Messages int // so many more; encoding one takes it from there
+	End      int // and until so many bytes are pending
+}
+
+// slow says that nothing more may be sent in this step.
+func (w *Work) slow() bool {
+	return w.Pace != nil && (w.Pace.Messages <= 0 || w.pending() >= w.Pace.End)
 }
 
 // Change is one change of durable state.
@@ -73,7 +103,10 @@ const (
 
 // frame is the current message encoded once for all sessions that get it
 // alike. Its packet identifier stands at id, if it has one.
-type frame struct{ at, end, id int }
+type frame struct {
+	bytes []byte
+	id    int
+}
 
 // Message sets the message that Deliver sends, to several sessions or to one.
 func (w *Work) Message(d *message.Draft, many bool) {
@@ -86,7 +119,7 @@ func (w *Work) set(p packet.Publish, many bool) {
 		w.frames = [2][3][2]frame{}
 		w.buf = w.buf[:0]
 	}
-	w.many = many
+	w.many, w.Large = many, false
 }
 
 // kept sets a kept message to be sent.
@@ -106,16 +139,56 @@ func (w *Work) encoded(v packet.Version, qos byte, retain bool, id uint16) {
 		r = 1
 	}
 	f := &w.frames[k][qos][r]
-	if f.end == 0 {
-		f.at = len(w.buf)
-		w.buf = packet.AppendPublish(w.buf, &w.pub, v)
-		f.end = len(w.buf)
-		f.id = w.pub.IDOffset(v)
+	if f.bytes == nil {
+		w.encodeFrame(f, v)
+	}
+	n := len(f.bytes)
+	if w.Share && w.Large {
+		n = 0
+		if qos > 0 {
+			n = f.id + 2 // each session has its own
+		}
 	}
 	start := len(w.Out)
-	w.Out = append(w.Out, w.buf[f.at:f.end]...)
+	w.Out = append(w.Out, f.bytes[:n]...)
 	if qos > 0 {
 		w.Out[start+f.id] = byte(id >> 8)
 		w.Out[start+f.id+1] = byte(id)
 	}
+	if n < len(f.bytes) {
+		w.share(f.bytes[n:])
+	}
 }
+
+// encodeFrame encodes the current message. A large one gets memory of its own,
+// which those it is sent to share.
+func (w *Work) encodeFrame(f *frame, v packet.Version) {
+	f.id = w.pub.IDOffset(v)
+	if w.Large {
+		f.bytes = packet.AppendPublish(make([]byte, 0, w.pub.Size(v)), &w.pub, v)
+		return
+	}
+	start := len(w.buf)
+	w.buf = packet.AppendPublish(w.buf, &w.pub, v)
+	f.bytes = w.buf[start:]
+}
+
+// share sends b behind what is in Out. Of that, a little is copied rather than to
+// leave a large buffer with it.
+func (w *Work) share(b []byte) {
+	if n := len(w.Out); n > 0 {
+		head := w.Out
+		if cap(head) > 2*n {
+			head, w.Out = slices.Clone(head), head[:0]
+		} else {
+			w.Out = nil
+		}
+		w.Parts = append(w.Parts, Part{Bytes: head})
+		w.Ahead += n
+	}
+	w.Parts = append(w.Parts, Part{Bytes: b, Shared: true})
+	w.Ahead += len(b)
+}
+
+// pending is how many encoded bytes wait for the client.
+func (w *Work) pending() int { return w.Ahead + len(w.Out) }

@@ -186,7 +186,7 @@ func run(t *rapid.T, disk *cutter) (history [][]byte) {
 			closeStore(t, s)
 			promise(nil)
 			s = open(t, disk)
-			if err := s.Recover(func(*record.Recovered) error { return nil }, func(*message.Message) error { return nil }); err != nil {
+			if err := s.Recover(func(record.Setting) error { return nil }, func(*record.Recovered) error { return nil }, func(*message.Message) error { return nil }); err != nil {
 				t.Fatal(err)
 			}
 		default:
@@ -200,7 +200,7 @@ func run(t *rapid.T, disk *cutter) (history [][]byte) {
 func afterCut(t *rapid.T, history [][]byte, disk vfs.FS, promised int64) {
 	s := open(t, disk)
 	defer closeStore(t, s)
-	if err := s.Recover(func(*record.Recovered) error { return nil }, func(*message.Message) error { return nil }); err != nil {
+	if err := s.Recover(func(record.Setting) error { return nil }, func(*record.Recovered) error { return nil }, func(*message.Message) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	got, err := s.Snapshot()

@@ -19,6 +19,7 @@ type history struct {
 	sessions map[string]*model
 	sent     []*message.Message
 	overdue  []record.Run // as the store has told
+	settings map[record.Place]bool
 	n        int
 }
 
@@ -38,7 +39,9 @@ type step struct {
 	body    *message.Message
 }
 
-func newHistory() *history { return &history{sessions: map[string]*model{}} }
+func newHistory() *history {
+	return &history{sessions: map[string]*model{}, settings: map[record.Place]bool{}}
+}
 
 func (h *history) message(t *rapid.T) *message.Message {
 	h.n++
@@ -56,13 +59,15 @@ func (h *history) message(t *rapid.T) *message.Message {
 
 // steps draws what comes next; several steps if a message goes to many.
 func (h *history) steps(t *rapid.T) []step {
-	switch rapid.IntRange(0, 19).Draw(t, "about") {
+	switch rapid.IntRange(0, 20).Draw(t, "about") {
 	case 0:
 		return []step{{record.AppendRetained(nil, h.message(t)), nil}}
 	case 1:
 		return []step{{record.AppendRetainCleared(nil, "a"), nil}}
 	case 2, 3, 4:
 		return h.fan(t)
+	case 7:
+		return []step{{h.setting(t), nil}}
 	case 5, 6:
 		if b := h.expire(t); b != nil {
 			return []step{{b, nil}}
@@ -83,6 +88,18 @@ func (h *history) steps(t *rapid.T) []step {
 		return []step{{record.AppendSessionEnded(nil, client), nil}}
 	}
 	return []step{h.session(t, client, m)}
+}
+
+// setting puts one or takes it away.
+func (h *history) setting(t *rapid.T) []byte {
+	h.n++
+	p := record.Place{Space: rapid.SampledFrom([]string{"s", "sk"}).Draw(t, "space"), Key: rapid.SampledFrom([]string{"k", "\x00", "kk"}).Draw(t, "key")}
+	if h.settings[p] && rapid.Bool().Draw(t, "gone") {
+		delete(h.settings, p)
+		return record.AppendSettingGone(nil, p)
+	}
+	h.settings[p] = true
+	return record.AppendSettingPut(nil, record.Setting{Place: p, Value: fmt.Append(nil, h.n), At: int64(h.n)})
 }
 
 // fan queues one message for several sessions.

@@ -15,6 +15,7 @@ const (
 	keyCount    = 'n'
 	keySession  = 'c'
 	keyExpiry   = 'x'
+	keySetting  = 's'
 
 	tagOpened     = 1
 	tagClosed     = 2

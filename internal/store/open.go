@@ -21,7 +21,7 @@ import (
 const (
 	formatFile    = "fantail.format"
 	formatPrefix  = "fantail store "
-	formatVersion = 2
+	formatVersion = 3
 	formatMaking  = " being made"
 	damagedFile   = "fantail.damaged"
 )

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -12,15 +13,24 @@ import (
 	"github.com/fantail-mqtt/fantail/message"
 )
 
-// Recover hands on what was there when the store was opened: each session,
-// without its messages, and each retained message. It must be called once,
+// Recover hands on what was there when the store was opened: each setting, each
+// session, without its messages, and each retained message. It must be called once,
 // before anything else; of a queue it reads no more than its two ends. What a
 // damaged file held is left out, see [Figures].
-func (s *Store) Recover(session func(*record.Recovered) error, retained func(*message.Message) error) error {
+func (s *Store) Recover(
+	setting func(record.Setting) error, session func(*record.Recovered) error, retained func(*message.Message) error,
+) error {
 	s.Enter() // what it removes is committed when it has told the committer all
 	defer s.Leave()
-	// Both come in order: after a repair it goes on behind the last.
-	client, topic := "", ""
+	// All come in order: after a repair it goes on behind the last.
+	client, topic, place := "", "", record.Place{}
+	zeroth := func(v record.Setting) error {
+		if place.Space != "" && comparePlaces(v.Place, place) <= 0 {
+			return nil
+		}
+		place = v.Place
+		return setting(v)
+	}
 	first := func(r *record.Recovered) error {
 		if client != "" && r.Client <= client {
 			return nil
@@ -35,18 +45,28 @@ func (s *Store) Recover(session func(*record.Recovered) error, retained func(*me
 		topic = m.Topic
 		return retained(m)
 	}
-	err := s.recover(first, second)
+	err := s.recover(zeroth, first, second)
 	if err == nil || !damaged(err) {
 		return err
 	}
 	if err := s.repair(err); err != nil {
 		return err
 	}
-	return s.recover(first, second)
+	return s.recover(zeroth, first, second)
 }
 
-func (s *Store) recover(session func(*record.Recovered) error, retained func(*message.Message) error) error {
+// comparePlaces has the order of their keys.
+func comparePlaces(a, b record.Place) int {
+	return cmp.Or(cmp.Compare(a.Space, b.Space), cmp.Compare(a.Key, b.Key))
+}
+
+func (s *Store) recover(
+	setting func(record.Setting) error, session func(*record.Recovered) error, retained func(*message.Message) error,
+) error {
 	return s.handles.read(func(db *pebble.DB) error {
+		if err := s.recoverSettings(db, setting); err != nil {
+			return fmt.Errorf("recover settings: %w", plain(err))
+		}
 		if err := s.recoverSessions(db, session); err != nil {
 			return fmt.Errorf("recover sessions: %w", plain(err))
 		}
@@ -55,6 +75,24 @@ func (s *Store) recover(session func(*record.Recovered) error, retained func(*me
 		}
 		return s.recoverBodies(db)
 	})
+}
+
+func (s *Store) recoverSettings(r pebble.Reader, each func(record.Setting) error) error {
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: []byte{keySetting}, UpperBound: []byte{keySetting + 1}})
+	if err != nil {
+		return err
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		rec, err := value(it, record.KindSettingPut)
+		if err != nil {
+			return errors.Join(err, it.Close())
+		}
+		rec.Setting.Value = clone(rec.Setting.Value)
+		if err := each(rec.Setting); err != nil {
+			return errors.Join(err, it.Close())
+		}
+	}
+	return errors.Join(it.Error(), it.Close())
 }
 
 func (s *Store) recoverRetained(r pebble.Reader, each func(*message.Message) error) error {

@@ -17,7 +17,7 @@ func (s *Store) Snapshot() (*record.State, error) {
 	}
 	var state *record.State
 	err := s.handles.read(func(db *pebble.DB) error {
-		state = &record.State{Sessions: map[string]*record.Session{}, Retained: map[string]*message.Message{}}
+		state = &record.State{Sessions: map[string]*record.Session{}, Retained: map[string]*message.Message{}, Settings: map[record.Place]record.Setting{}}
 		snap := db.NewSnapshot()
 		defer snap.Close() // it was read
 		return s.snapshot(snap, state)
@@ -29,7 +29,14 @@ func (s *Store) Snapshot() (*record.State, error) {
 }
 
 func (s *Store) snapshot(r pebble.Reader, state *record.State) error {
-	err := s.recoverRetained(r, func(m *message.Message) error {
+	err := s.recoverSettings(r, func(v record.Setting) error {
+		state.Settings[v.Place] = v
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = s.recoverRetained(r, func(m *message.Message) error {
 		state.Retained[m.Topic] = m
 		return nil
 	})

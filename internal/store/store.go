@@ -8,6 +8,7 @@
 // Most records become a key whose value is the record itself:
 //
 //	r topic                  retained message
+//	s space 0x00 key         setting
 //	c client 0x00 1          session opened       c client 0x00 2   closed
 //	c client 0x00 4          will                 c client 0x00 5 filter   subscription
 //	c client 0x00 6 id       incoming QoS 2 packet identifier

@@ -71,7 +71,7 @@ func equal(a, b *record.State) bool {
 }
 
 func newState() *record.State {
-	return &record.State{Sessions: map[string]*record.Session{}, Retained: map[string]*message.Message{}}
+	return &record.State{Sessions: map[string]*record.Session{}, Retained: map[string]*message.Message{}, Settings: map[record.Place]record.Setting{}}
 }
 
 func apply(t fataler, want *record.State, f *record.Frame) {
@@ -140,7 +140,11 @@ func TestWhatIsAppendedIsWhatIsStored(t *testing.T) {
 func recoversAs(t *rapid.T, want *record.State, s *Store) {
 	retained := map[string]*message.Message{}
 	found := map[string]*record.Recovered{}
-	err := s.Recover(func(r *record.Recovered) error {
+	settings := map[record.Place]record.Setting{}
+	err := s.Recover(func(v record.Setting) error {
+		settings[v.Place] = v
+		return nil
+	}, func(r *record.Recovered) error {
 		found[r.Client] = r
 		return nil
 	}, func(m *message.Message) error {
@@ -152,6 +156,9 @@ func recoversAs(t *rapid.T, want *record.State, s *Store) {
 	}
 	if diff := cmp.Diff(want.Retained, retained, cmpopts.EquateEmpty()); diff != "" {
 		t.Fatalf("retained (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(want.Settings, settings, cmpopts.EquateEmpty()); diff != "" {
+		t.Fatalf("settings (-want +got):\n%s", diff)
 	}
 	if len(found) != len(want.Sessions) {
 		t.Fatalf("%d sessions, want %d", len(found), len(want.Sessions))
@@ -279,6 +286,9 @@ func noGarbage(t *rapid.T, want *record.State, s *Store) {
 	for topic := range want.Retained {
 		s.Append(record.AppendRetainCleared(nil, topic), nil)
 	}
+	for place := range want.Settings {
+		s.Append(record.AppendSettingGone(nil, place), nil)
+	}
 	settle(t, s)
 	it, err := s.handles.db.NewIter(nil)
 	if err != nil {
@@ -320,7 +330,7 @@ func TestALongQueueDrains(t *testing.T) {
 	}
 	closeStore(t, s)
 	s = open(t, fs)
-	if err := s.Recover(func(r *record.Recovered) error {
+	if err := s.Recover(nil, func(r *record.Recovered) error {
 		if r.Messages != all || r.Last != all {
 			t.Errorf("%d messages up to %d, want %d", r.Messages, r.Last, all)
 		}

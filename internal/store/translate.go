@@ -112,6 +112,10 @@ func (t *translator) plain(raw *record.Raw, b []byte) error {
 		return t.set(t.retained(raw.Name), b)
 	case record.KindRetainCleared:
 		return t.delete(t.retained(raw.Name))
+	case record.KindSettingPut:
+		return t.set(t.setting(raw), b)
+	case record.KindSettingGone:
+		return t.delete(t.setting(raw))
 	default:
 	}
 	t.key = append(append(append(t.key[:0], keySession), raw.Client...), 0)
@@ -141,6 +145,11 @@ func (t *translator) plain(raw *record.Raw, b []byte) error {
 
 func (t *translator) retained(topic []byte) []byte {
 	return append(append(t.key[:0], keyRetained), topic...)
+}
+
+// setting is the key of a setting. A space holds no U+0000.
+func (t *translator) setting(raw *record.Raw) []byte {
+	return append(append(append(append(t.key[:0], keySetting), raw.Space...), 0), raw.Name...)
 }
 
 // set and delete keep the key's memory for the next one.

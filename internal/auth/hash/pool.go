@@ -73,6 +73,16 @@ func (p *Pool) Check(ctx context.Context, h Hash, password []byte) (ok bool, err
 	return Check(h, password), nil
 }
 
+// Do is Check for work of another kind, that of one hash.
+func (p *Pool) Do(ctx context.Context, f func()) error {
+	if err := p.enter(ctx, 1); err != nil {
+		return err
+	}
+	defer p.leave(1)
+	f()
+	return nil
+}
+
 // Figures are those of this moment.
 func (p *Pool) Figures() Figures {
 	p.mu.Lock()
