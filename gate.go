@@ -127,8 +127,7 @@ func keep[S any, T lasting](g *gate, name string, s S, step func(S) (T, error)) 
 // reload reads anew what the steps have read from files. Nothing of it is in
 // force before commit.
 func (g *gate) reload() (commit func(), err error) {
-	var commits []func()
-	var errs []error
+	commits, errs := make([]func(), 0, len(g.files)), make([]error, 0, len(g.files))
 	for _, f := range g.files {
 		c, err := f.Prepare()
 		commits, errs = append(commits, c), append(errs, err)
@@ -179,8 +178,9 @@ func (g *gate) guessing(r *ConnectRequest) error {
 
 // figures are those of the steps.
 func (g *gate) figures() []metrics.Step {
-	var list []metrics.Step
-	for _, f := range g.chain.Figures() {
+	figures := g.chain.Figures()
+	list := make([]metrics.Step, 0, len(figures))
+	for _, f := range figures {
 		list = append(list, metrics.Step{Name: f.Step, Ignored: f.Ignored, Allowed: f.Allowed, Denied: f.Denied, Failed: f.Failed})
 	}
 	return list

@@ -2,7 +2,6 @@ package fantail_test
 
 import (
 	"context"
-	"fmt"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -169,5 +168,5 @@ func (s *server) tells(t *testing.T, m mistake) {
 	if refused := s.log.having("connection refused"); len(refused) > 1 {
 		t.Errorf("%d lines instead of one:\n%s", len(refused), strings.Join(refused, "\n"))
 	}
-	t.Log(fmt.Sprintf("%s\n  %s", m.name, line))
+	t.Logf("%s\n  %s", m.name, line)
 }

@@ -35,11 +35,7 @@ func (a *attack) String() string {
 func (a *attack) begin(ctx context.Context) {
 	start := func(n int, f func(ctx context.Context, c net.Conn, i int)) {
 		for i := range n {
-			a.done.Add(1)
-			go func() { // ends with ctx
-				defer a.done.Done()
-				a.forever(ctx, i, f)
-			}()
+			a.done.Go(func() { a.forever(ctx, i, f) }) // ends with ctx
 		}
 	}
 	start(a.o.silent, a.silent)

@@ -49,7 +49,7 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, &o); err != nil {
+	if err := run(ctx, os.Stdout, &o); err != nil {
 		fmt.Fprintln(os.Stderr, "hostile:", err)
 		os.Exit(1)
 	}
@@ -71,7 +71,7 @@ const (
 	httpPort = 18952
 )
 
-func run(ctx context.Context, o *options) error {
+func run(ctx context.Context, w io.Writer, o *options) error {
 	dir, err := os.MkdirTemp("", "hostile")
 	if err != nil {
 		return err
@@ -107,16 +107,16 @@ func run(ctx context.Context, o *options) error {
 		_ = bench.cmd.Process.Kill()
 		return err
 	}
-	fmt.Printf("%d honest clients and %d that will not read are connected; the attack begins\n", 2*o.honest, o.unread)
+	fmt.Fprintf(w, "%d honest clients and %d that will not read are connected; the attack begins\n", 2*o.honest, o.unread)
 	a := newAttack(o)
 	attacking, end := context.WithCancel(ctx)
 	a.begin(attacking)
-	peak := watch(attacking, a)
+	peak := watch(attacking, w, a)
 	err = bench.cmd.Wait()
 	end()
 	a.done.Wait()
-	fmt.Printf("\n%s\n%s\npeak of the broker's memory: %d MiB\n", bench.out.String(), a, *peak>>20)
-	figures(os.Stdout)
+	fmt.Fprintf(w, "\n%s\n%s\npeak of the broker's memory: %d MiB\n", bench.out.String(), a, *peak>>20)
+	figures(w)
 	if err != nil {
 		return fmt.Errorf("the honest clients: %w", err)
 	}
@@ -151,11 +151,9 @@ func connected(ctx context.Context, n int) error {
 
 // watch prints a line every five seconds. It returns the largest resident set
 // of the broker, to be read when ctx has ended.
-func watch(ctx context.Context, a *attack) *int64 {
+func watch(ctx context.Context, w io.Writer, a *attack) *int64 {
 	peak := new(int64)
-	a.done.Add(1)
-	go func() {
-		defer a.done.Done()
+	a.done.Go(func() {
 		tick := time.NewTicker(time.Second)
 		defer tick.Stop()
 		for i := 1; ; i++ {
@@ -167,10 +165,10 @@ func watch(ctx context.Context, a *attack) *int64 {
 			rss := int64(figure("process_resident_memory_bytes"))
 			*peak = max(*peak, rss)
 			if i%5 == 0 {
-				fmt.Printf("%3d s: %v; %d MiB\n", i, a, rss>>20)
+				fmt.Fprintf(w, "%3d s: %v; %d MiB\n", i, a, rss>>20)
 			}
 		}
-	}()
+	})
 	return peak
 }
 

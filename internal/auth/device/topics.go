@@ -2,6 +2,7 @@ package device
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/fantail-mqtt/fantail/internal/access"
@@ -70,14 +71,7 @@ func split(id string) (k Kind, parts []string, err error) {
 	return k, parts, nil
 }
 
-func taken(name string, words ...string) bool {
-	for _, w := range words {
-		if name == w {
-			return true
-		}
-	}
-	return false
-}
+func taken(name string, words ...string) bool { return slices.Contains(words, name) }
 
 const everything = access.Publish | access.Subscribe | access.Receive
 

@@ -152,8 +152,8 @@ func TestEveryMistakeIsNamedWithItsLine(t *testing.T) {
 		"g\xff:" + x,
 	}, "\n"))
 	_, err := New(Options{Path: path})
-	var wrong *Error
-	if !errors.As(err, &wrong) {
+	_, ok := errors.AsType[*Error](err)
+	if !ok {
 		t.Fatalf("err = %v, want an *Error", err)
 	}
 	want := []string{
