@@ -40,6 +40,15 @@ type StepCertificate = config.StepCertificate
 // Secret is a text that is never shown, however it is printed or encoded.
 type Secret = config.Secret
 
+// Access says who may do what.
+type Access = config.Access
+
+// AccessRule is a rule, and where it stands.
+type AccessRule = config.AccessRule
+
+// Statement is a rule as it is written.
+type Statement = access.Statement
+
 // Limits bound what one client, one message and the whole broker may cost.
 type Limits = config.Limits
 

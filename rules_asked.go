@@ -88,7 +88,7 @@ func (a accessRules) TestRules(ctx context.Context, t *api.RulesTest) (*api.Rule
 	})
 	for _, c := range changes[:min(len(changes), maxChanges)] {
 		tested.Changes = append(tested.Changes, api.RightChange{
-			Client: c.Info.ClientID, User: c.Info.UserName, Action: c.Ask.Action.String(), Topic: c.Ask.Topic, QoS: c.Ask.QoS, Retain: c.Ask.Retain,
+			Client: c.Info.ClientID, User: c.Info.Owner(), Action: c.Ask.Action.String(), Topic: c.Ask.Topic, QoS: c.Ask.QoS, Retain: c.Ask.Retain,
 			Before: c.Before, After: c.After,
 		})
 	}

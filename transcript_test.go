@@ -117,6 +117,20 @@ func TestTheLogTellsWhatIsWrongWithADevice(t *testing.T) {
 			`the client id has 1200 bytes and may have 1024`, `a shorter one`,
 		},
 		{
+			"a topic that the rules do not allow",
+			func(t *testing.T, s *server) { s.pub(t, plain, "-i", "porch", "-u", "bob", "-P", "eraser") },
+			`publish refused client=porch user=bob topic=home/porch why=deny publish on home/#, for user bob rule=access.rules[0]`,
+			`change access.rules[0], or put a rule before it such as {allow: publish, user: "bob", topic: "home/porch"}`,
+		},
+		{
+			"a topic that no rule allows",
+			func(t *testing.T, s *server) {
+				s.pub(t, plain, "-i", "porch", "-u", "ann", "-P", "pencil", "-t", "hone/porch")
+			},
+			`publish refused client=porch user=ann topic=hone/porch why=no rule matches, and what no rule matches is denied`,
+			`add a rule such as {allow: publish, user: "ann", topic: "hone/porch"} with fantail ctl acl add, or to access.rules`,
+		},
+		{
 			"a certificate that is valid at another time, or a clock that is wrong",
 			func(t *testing.T, s *server) {
 				s.openssl(t, mutual, "-CAfile", known.cert, "-cert", old.cert, "-key", old.key)
@@ -139,6 +153,10 @@ func TestTheLogTellsWhatIsWrongWithADevice(t *testing.T) {
 			tls := "?cert=" + known.cert + "&key=" + known.key
 			s := serve(t, "auto", fantail.Config{
 				Auth: users(),
+				Access: fantail.Access{Rules: []fantail.AccessRule{
+					{Statement: fantail.Statement{Deny: []string{"publish"}, User: "bob", Topic: []string{"home/#"}}},
+					{Statement: fantail.Statement{Allow: []string{"all"}, Topic: []string{"home/#"}}},
+				}},
 				Listeners: []fantail.Listener{
 					listener(t, "tcp://127.0.0.1:0"), listener(t, "tls://127.0.0.1:0"+tls),
 					listener(t, "tls://127.0.0.1:0"+tls+"&client_cert=require&client_ca="+old.cert), listener(t, "ws://127.0.0.1:0/mqtt"),

@@ -109,7 +109,7 @@ func (o *outcome) do(s *subject, q *question) string {
 	if o.rule != nil {
 		return fmt.Sprintf("change %s, or put a rule before it such as %s", o.rule.ID, rule)
 	}
-	return "add a rule such as " + rule + " to access.rules"
+	return "add a rule such as " + rule + " with fantail ctl acl add, or to access.rules"
 }
 
 // naming is how a rule names the client.

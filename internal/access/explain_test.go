@@ -31,7 +31,7 @@ func TestExplain(t *testing.T) {
 	got := p.Explain(who, Ask{Action: Publish, Topic: "home/garage/door"})
 	want := Explanation{
 		Source: "access.default", Why: "no rule matches, and what no rule matches is denied",
-		Do: `add a rule such as {allow: publish, user: "porch", topic: "home/garage/door"} to access.rules`,
+		Do: `add a rule such as {allow: publish, user: "porch", topic: "home/garage/door"} with fantail ctl acl add, or to access.rules`,
 		Tried: []Trial{
 			{"access.rules", "access.rules[0]", "deny publish on every topic, for address 198.51.100.0/24", "the client's address is not in 198.51.100.0/24"},
 			{"access.rules", "access.rules[2]", "deny all on home/safe, for group guests", "home/safe does not match"},

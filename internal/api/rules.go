@@ -78,9 +78,9 @@ type RulesTested struct {
 // RightChange is a right that would not be what it was.
 type RightChange struct {
 	Client string       `json:"client"`
-	User   string       `json:"user,omitempty"`
-	Action string       `json:"action"` // publish or subscribe
-	Topic  string       `json:"topic"`  // or filter
+	User   string       `json:"user,omitempty"` // that it has proved to be
+	Action string       `json:"action"`         // publish or subscribe
+	Topic  string       `json:"topic"`          // or filter
 	QoS    byte         `json:"qos"`
 	Retain bool         `json:"retain,omitempty"`
 	Before access.Right `json:"before"`

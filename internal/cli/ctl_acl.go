@@ -57,16 +57,30 @@ func ruleListCommand(t *things) *cobra.Command {
 			if err := t.table(list); err != nil {
 				return failed(err)
 			}
-			var x api.Access
-			if err := t.c.tell(t.e.ctx, http.MethodGet, api.AccessPath, nil, &x); err != nil {
+			x, err := t.access()
+			if err != nil {
 				return err
 			}
-			_, err := fmt.Fprintln(t.e.stdout, behind(&x))
+			_, err = fmt.Fprintln(t.e.stdout, behind(x))
 			return err
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
 	return cmd
+}
+
+func (t *things) access() (*api.Access, error) {
+	x := new(api.Access)
+	return x, t.c.tell(t.e.ctx, http.MethodGet, api.AccessPath, nil, x)
+}
+
+// warnFirst says what the first rule of all means for everybody.
+func (t *things) warnFirst(before *api.Access) error {
+	now, err := t.access()
+	if err == nil && before.Default != now.Default {
+		t.e.say("this is the first rule: what no rule allows is denied from now on, to everybody; access.default: allow in the configuration says otherwise")
+	}
+	return err
 }
 
 // behind says what is asked behind the run-time rules.
@@ -102,13 +116,22 @@ func ruleAddCommand(t *things) *cobra.Command {
 			if err != nil {
 				return (&status{code: exitUsage}).saying(t.e, err)
 			}
-			if len(args) == 2 {
-				return t.addRule(args[0], &s, replace)
-			}
-			if replace {
+			if replace && len(args) == 1 {
 				return misuse("--replace needs the NAME of the rule")
 			}
-			return t.addNext(&s)
+			before, err := t.access()
+			if err != nil {
+				return err
+			}
+			if len(args) == 2 {
+				err = t.addRule(args[0], &s, replace)
+			} else {
+				err = t.addNext(&s)
+			}
+			if err != nil {
+				return err
+			}
+			return t.warnFirst(before)
 		},
 	}
 	cmd.Flags().BoolVar(&replace, "replace", false, "take the place of the rule that has the name, if there is one")

@@ -138,9 +138,14 @@ func (b *Book) Import(ctx context.Context, list []json.RawMessage, replace bool)
 		}})
 	}
 	report, err := b.table.ChangeAll(ctx, edits)
-	if report.Added+report.Changed > 0 {
-		b.apply()
-		b.o.Logger.Info("run-time rules imported", slog.Int("added", report.Added), slog.Int("changed", report.Changed))
+	if report.Added+report.Changed == 0 {
+		return report, err
+	}
+	b.apply()
+	if err == nil && len(edits) == 1 {
+		b.log(edits[0].Name)
+	} else if err == nil {
+		b.o.Logger.Info("run-time rules changed", slog.Int("added", report.Added), slog.Int("changed", report.Changed))
 	}
 	return report, err
 }
@@ -154,10 +159,14 @@ func (b *Book) change(ctx context.Context, name string, change func(old *rule) (
 	}
 	b.apply()
 	if err == nil {
-		text, _ := b.o.Settings.Setting(Space, name)
-		b.o.Logger.Info("run-time rule changed", slog.String("rule", name), slog.String("text", view(name, text).Text))
+		b.log(name)
 	}
 	return outcome, err
+}
+
+func (b *Book) log(name string) {
+	text, _ := b.o.Settings.Setting(Space, name)
+	b.o.Logger.Info("run-time rule changed", slog.String("rule", name), slog.String("text", view(name, text).Text))
 }
 
 // wrong says whether a change was not even tried.
