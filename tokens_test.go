@@ -173,7 +173,8 @@ func TestTokens(t *testing.T) {
 // A token may say what the client may do, and for how long it is good.
 func TestRightsOfATokenAndItsEnd(t *testing.T) {
 	i := newIssuer(t)
-	s := serve(t, "auto", chain(fantail.Step{JWT: &fantail.StepJWT{JWKS: i.URL, JWKSCA: i.ca, SuperuserClaim: "admin"}}), nil)
+	s := serve(t, "auto", chain(fantail.Step{JWT: &fantail.StepJWT{JWKS: i.URL, JWKSCA: i.ca, SuperuserClaim: "admin", Leeway: -1}}), nil)
+	short := s.device(t, "short", login("dev", i.token(t, jwt.MapClaims{"exp": time.Now().Add(2 * time.Second).Unix()})))
 	own := map[string]any{"pub": []string{"dev/${clientid}/up"}, "sub": []string{"dev/${clientid}/#"}}
 	w := s.device(t, "a", login("dev", i.token(t, jwt.MapClaims{"acl": own})))
 	for topic, want := range map[string]packet.Code{"dev/a/up": packet.NoMatchingSubscribers, "dev/b/up": packet.NotAuthorized, "dev/a/x": packet.NotAuthorized} {
@@ -200,6 +201,7 @@ func TestRightsOfATokenAndItsEnd(t *testing.T) {
 		t.Errorf("rules that are none: %v", ack.Code)
 	}
 	s.log.wait(t, "connection refused", "client=d ", "the token's claim acl has a mistake in acl[0]: topic", "a/#/b")
+	short.sentAway(packet.MaximumConnectTime)
 }
 
 // Keys may change, and their server go, while the broker runs.
