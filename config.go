@@ -85,12 +85,3 @@ func LoadConfig(path string) (*Config, error) { return config.Load(path) }
 
 // NoListeners is for a broker that is used only from within the program.
 func NoListeners() []Listener { return []Listener{} }
-
-// Access says who may do what.
-type Access = config.Access
-
-// AccessRule is one of the rules of [Access].
-type AccessRule = config.AccessRule
-
-// AccessStatement is what an [AccessRule] says.
-type AccessStatement = access.Statement

@@ -20,7 +20,7 @@ func startBroker(t *testing.T) Options {
 		Listeners: []fantail.Listener{tcp},
 		Auth:      fantail.Auth{Anonymous: "always", Users: []fantail.User{{Name: "conform", Password: "conform-secret"}}},
 		Access: fantail.Access{Default: "allow", Rules: []fantail.AccessRule{ // else a stranger sees nothing of $SYS
-			{Statement: fantail.AccessStatement{Allow: []string{"subscribe"}, Topic: []string{"$SYS/#"}}},
+			{Statement: fantail.Statement{Allow: []string{"subscribe"}, Topic: []string{"$SYS/#"}}},
 		}},
 	})
 	if err != nil {
