@@ -136,8 +136,10 @@ func challenged(t *testing.T, s *server, name string) string {
 	w := s.dial(t)
 	w.v = packet.V5
 	w.send(packet.AppendConnect(nil, &packet.Connect{
-		Version: packet.V5, ClientID: "c", CleanStart: true, ConnectProperties: packet.ConnectProperties{AuthMethod: "SCRAM-SHA-256", HasAuthMethod: true,
-			AuthData: []byte("n,,n=" + name + ",r=abc"), HasAuthData: true},
+		Version: packet.V5, ClientID: "c", CleanStart: true, ConnectProperties: packet.ConnectProperties{
+			AuthMethod: "SCRAM-SHA-256", HasAuthMethod: true,
+			AuthData: []byte("n,,n=" + name + ",r=abc"), HasAuthData: true,
+		},
 	}))
 	a, err := packet.ParseAuth(w.expect(packet.AUTH).Body, packet.FromServer)
 	if err != nil {

@@ -206,7 +206,7 @@ func printable(text string) string {
 func day(at time.Time) string { return at.UTC().Format(time.RFC3339) }
 
 func attributes(m map[string]string) string {
-	var list []string
+	list := make([]string, 0, len(m))
 	for _, key := range slices.Sorted(maps.Keys(m)) {
 		list = append(list, key+"="+m[key])
 	}

@@ -3,6 +3,7 @@ package account
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/fantail-mqtt/fantail/internal/auth"
@@ -268,10 +269,8 @@ func (a *Accounts) check(name string, acc *Account) error {
 			return managed.Wrongf("hash: %s", err)
 		}
 	}
-	for _, g := range acc.Groups {
-		if g == "" {
-			return managed.Wrongf("groups: a group has a name")
-		}
+	if slices.Contains(acc.Groups, "") {
+		return managed.Wrongf("groups: a group has a name")
 	}
 	for key := range acc.Attributes {
 		if key == "" {

@@ -229,7 +229,8 @@ func TestADeviceHasItsOwnTopics(t *testing.T) {
 		},
 		"with more": {
 			"adafruit/ann", `{"key":"k","rules":[{"allow":["subscribe","receive"],"topic":"news/#"},{"deny":"publish","topic":"ann/feeds/locked"}]}`,
-			append(reads("news/today"), all("ann/feeds/x")...), []string{"publish news/today", "publish ann/feeds/locked", "publish x"},
+			append(reads("news/today"), all("ann/feeds/x")...),
+			[]string{"publish news/today", "publish ann/feeds/locked", "publish x"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -2,6 +2,7 @@ package device
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/fantail-mqtt/fantail/internal/access"
@@ -64,19 +65,10 @@ func split(id string) (k Kind, parts []string, err error) {
 		return k, nil, fmt.Errorf("%q is not of the form %s, or holds a character that no such name has", id, words)
 	}
 	// Its topics would be those of others.
-	if k == Alibaba && taken(parts[0], "sys", "ota", "ext", "shadow", "broadcast") || k == Adafruit && taken(parts[0], "time") {
+	if k == Alibaba && slices.Contains([]string{"sys", "ota", "ext", "shadow", "broadcast"}, parts[0]) || k == Adafruit && parts[0] == "time" {
 		return k, nil, fmt.Errorf("%q stands in topics for something else than a device", parts[0])
 	}
 	return k, parts, nil
-}
-
-func taken(name string, words ...string) bool {
-	for _, w := range words {
-		if name == w {
-			return true
-		}
-	}
-	return false
 }
 
 const everything = access.Publish | access.Subscribe | access.Receive
