@@ -65,7 +65,7 @@ func split(id string) (k Kind, parts []string, err error) {
 		return k, nil, fmt.Errorf("%q is not of the form %s, or holds a character that no such name has", id, words)
 	}
 	// Its topics would be those of others.
-	if k == Alibaba && taken(parts[0], "sys", "ota", "ext", "shadow", "broadcast") || k == Adafruit && taken(parts[0], "time") {
+	if k == Alibaba && slices.Contains([]string{"sys", "ota", "ext", "shadow", "broadcast"}, parts[0]) || k == Adafruit && parts[0] == "time" {
 		return k, nil, fmt.Errorf("%q stands in topics for something else than a device", parts[0])
 	}
 	return k, parts, nil
