@@ -127,8 +127,7 @@ func keep[S any, T lasting](g *gate, name string, s S, step func(S) (T, error)) 
 // reload reads anew what the steps have read from files. Nothing of it is in
 // force before commit.
 func (g *gate) reload() (commit func(), err error) {
-	var commits []func()
-	var errs []error
+	commits, errs := make([]func(), 0, len(g.files)), make([]error, 0, len(g.files))
 	for _, f := range g.files {
 		c, err := f.Prepare()
 		commits, errs = append(commits, c), append(errs, err)

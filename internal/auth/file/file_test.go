@@ -152,8 +152,7 @@ func TestEveryMistakeIsNamedWithItsLine(t *testing.T) {
 		"g\xff:" + x,
 	}, "\n"))
 	_, err := New(Options{Path: path})
-	var wrong *Error
-	if !errors.As(err, &wrong) {
+	if _, ok := errors.AsType[*Error](err); !ok {
 		t.Fatalf("err = %v, want an *Error", err)
 	}
 	want := []string{
