@@ -50,7 +50,8 @@ func linePassword(in io.Reader) (string, error) {
 
 // hidden asks on the terminal. An interrupt leaves it as it was.
 func hidden(e *env, in *os.File, prompt string) (string, error) {
-	before, err := term.GetState(int(in.Fd()))
+	fd := int(in.Fd())
+	before, err := term.GetState(fd)
 	if err != nil {
 		return "", &status{exitFailed, fmt.Errorf("ask for the password: %w", err)}
 	}
@@ -61,7 +62,7 @@ func hidden(e *env, in *os.File, prompt string) (string, error) {
 	answers := make(chan answer, 1)
 	fmt.Fprint(e.stderr, prompt)
 	go func() { // ends with a line, or with the process
-		text, err := term.ReadPassword(int(in.Fd()))
+		text, err := term.ReadPassword(fd)
 		answers <- answer{text, err}
 	}()
 	select {
@@ -72,7 +73,7 @@ func hidden(e *env, in *os.File, prompt string) (string, error) {
 		}
 		return string(a.text), nil
 	case <-e.ctx.Done():
-		_ = term.Restore(int(in.Fd()), before)
+		_ = term.Restore(fd, before)
 		fmt.Fprintln(e.stderr)
 		return "", &status{code: exitInterrupted}
 	}

@@ -183,10 +183,17 @@ func (p *typist) Write(b []byte) (int, error) {
 		for p.shows() {
 			runtime.Gosched()
 		}
+		if line == interrupt {
+			_ = unix.Kill(os.Getpid(), unix.SIGINT) // Main takes it
+			return
+		}
 		_, _ = io.WriteString(p.keyboard, line+"\n")
 	})
 	return len(b), nil
 }
+
+// interrupt is what a person types who gives up.
+const interrupt = "^C"
 
 // shows says whether the terminal shows what is typed.
 func (p *typist) shows() bool {
@@ -204,6 +211,8 @@ func TestAPasswordTypedOnATerminalIsNotShown(t *testing.T) {
 		"twice the same":  {[]string{"pencil", "pencil"}, 0, "is added"},
 		"two that differ": {[]string{"pencil", "pencils"}, 1, "differ"},
 		"nothing":         {[]string{"", ""}, 2, "empty"},
+		"^C":              {[]string{interrupt}, 130, "Password: \n"},
+		"^C later":        {[]string{"pencil", interrupt}, 130, "The same again: \n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			person, program := terminal(t)
@@ -214,6 +223,9 @@ func TestAPasswordTypedOnATerminalIsNotShown(t *testing.T) {
 			typing := &typist{keyboard: person, terminal: program, lines: c.lines}
 			got := cli.Main([]string{"fantail", "passwd", "-c", "-H", "sha512", path, "ann"}, program, io.Discard, typing)
 			typing.typing.Wait()
+			if c.status == 130 {
+				_, _ = io.WriteString(person, "\n") // ends what still reads
+			}
 			if got != c.status || !strings.Contains(typing.said.String(), c.want) {
 				t.Errorf("exit status %d: %s", got, typing.said.String())
 			}
