@@ -56,6 +56,12 @@ func startBroker(t *testing.T) testBroker {
 // listeners.
 func run(t *testing.T, c fantail.Config, urls ...string) (ports []int) {
 	t.Helper()
+	return runWith(t, denials{}, c, urls...)
+}
+
+// runWith runs a broker with an Authorizer; nil: with access rules.
+func runWith(t *testing.T, a fantail.Authorizer, c fantail.Config, urls ...string) (ports []int) {
+	t.Helper()
 	for _, u := range urls {
 		l, err := fantail.ParseListener(u)
 		if err != nil {
@@ -68,7 +74,9 @@ func run(t *testing.T, c fantail.Config, urls ...string) (ports []int) {
 		t.Fatal(err)
 	}
 	b.UseLogger(slog.New(slog.DiscardHandler))
-	b.UseAuthorizer(denials{})
+	if a != nil {
+		b.UseAuthorizer(a)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- b.Run(ctx) }() // ends with the test, which waits for it

@@ -10,20 +10,22 @@ import (
 	"time"
 
 	"github.com/fantail-mqtt/fantail"
+	"github.com/fantail-mqtt/fantail/client"
 	"github.com/fantail-mqtt/fantail/internal/api"
 	"github.com/fantail-mqtt/fantail/internal/ban"
+	"github.com/fantail-mqtt/fantail/packet"
 )
 
 // ctlEnv is what the scripts know of control sockets. There is one of a broker
 // with a store, one of a broker without, one whose backups fail, one of a real
-// broker with a user, and one of a broker whose accounts are yet to be made.
+// broker with a user, one of a broker whose accounts are yet to be made, and one with rules.
 func ctlEnv(t *testing.T) map[string]string {
 	t.Helper()
 	good := folderStore{files: map[string]string{"000004.log": strings.Repeat("records\n", 1000), "MANIFEST-000001": "m\n"}}
 	bad := folderStore{}
 	managed, port := managedBroker(t)
 	return map[string]string{
-		"CTLMANAGED": managed, "MANAGEDPORT": port,
+		"CTLRULES": ruledBroker(t), "CTLOPEN": openBroker(t), "CTLMANAGED": managed, "MANAGEDPORT": port,
 		"CTLDATA": openControl(t, good), "CTLBROKEN": openControl(t, bad), "CTLMEMORY": openControl(t, nil), "CTLUSERS": brokerWithUsers(t),
 	}
 }
@@ -52,6 +54,44 @@ func managedBroker(t *testing.T) (data, port string) {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(data) })
 	return data, strconv.Itoa(run(t, fantail.Config{Data: data, Limits: fantail.Limits{Sets: map[string]fantail.LimitSet{"large": {}}}}, "tcp://127.0.0.1:0")[0])
+}
+
+// ruledBroker is the data directory of a broker that runs until the test ends,
+// with an acl_file and the client porch, which is subscribed to home/#.
+func ruledBroker(t *testing.T) (data string) {
+	t.Helper()
+	data, err := os.MkdirTemp("", "ft") //nolint:usetesting // its path is too long for a socket, perhaps
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(data) })
+	acl := filepath.Join(t.TempDir(), "acl")
+	if err := os.WriteFile(acl, []byte("topic read home/#\npattern write own/%c/#\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	port := runWith(t, nil, fantail.Config{Data: data, Access: fantail.Access{ACLFile: acl}}, "tcp://127.0.0.1:0")[0]
+	c, err := client.Dial(t.Context(), client.Options{URL: "mqtt://127.0.0.1:" + strconv.Itoa(port), ClientID: "porch", CleanStart: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	if _, err := c.Subscribe(t.Context(), &packet.Subscribe{Filters: []packet.Subscription{{Filter: "home/#", QoS: 1}}}); err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// openBroker is the data directory of a broker that runs until the test ends, and
+// has no rules.
+func openBroker(t *testing.T) (data string) {
+	t.Helper()
+	data, err := os.MkdirTemp("", "ft") //nolint:usetesting // its path is too long for a socket, perhaps
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(data) })
+	runWith(t, nil, fantail.Config{Data: data, Durability: "memory"}, "tcp://127.0.0.1:0")
+	return data
 }
 
 // openControl serves a control socket until the test ends, and returns its data

@@ -58,7 +58,7 @@ func (s *serverFlags) run(e *env) error {
 		printSandbox(e.stderr, c)
 	}
 	if s.check {
-		return s.onlyCheck(e)
+		return s.onlyCheck(e, c)
 	}
 	log := newLogger(e.stderr, c.Log)
 	if s.restore != "" {
@@ -73,7 +73,12 @@ func (s *serverFlags) run(e *env) error {
 }
 
 // onlyCheck is what is left to do with --check.
-func (s *serverFlags) onlyCheck(e *env) error {
+func (s *serverFlags) onlyCheck(e *env, c *config.Config) error {
+	if c.Access.ACLFile != "" {
+		if _, err := config.ReadACL(c.Access.ACLFile); err != nil {
+			return (&status{code: exitUsage}).saying(e, err)
+		}
+	}
 	if s.restore != "" {
 		if err := verify(e.ctx, s.restore); err != nil {
 			return err
