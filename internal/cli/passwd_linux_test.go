@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -180,7 +181,7 @@ func (p *typist) Write(b []byte) (int, error) {
 	line := p.lines[0]
 	p.lines = p.lines[1:]
 	p.typing.Go(func() { // ends with the line; the program reads it
-		for p.shows() {
+		for end := time.Now().Add(20 * time.Second); p.shows() && time.Now().Before(end); {
 			runtime.Gosched()
 		}
 		if line == interrupt {
@@ -201,7 +202,8 @@ func (p *typist) shows() bool {
 	return err == nil && state.Lflag&unix.ECHO != 0
 }
 
-func TestAPasswordTypedOnATerminalIsNotShown(t *testing.T) {
+func TestAPasswordTypedOnATerminalIsNotShown(outer *testing.T) {
+	t := outer
 	path := filepath.Join(t.TempDir(), "passwd")
 	for name, c := range map[string]struct {
 		lines  []string
@@ -215,7 +217,9 @@ func TestAPasswordTypedOnATerminalIsNotShown(t *testing.T) {
 		"^C later":        {[]string{"pencil", interrupt}, 130, "The same again: \n"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			person, program := terminal(t)
+			// It is open until all are done: who was interrupted may put it in order
+			// later, by a descriptor that must not be that of another one by then.
+			person, program := terminal(outer)
 			before, err := unix.IoctlGetTermios(int(program.Fd()), unix.TCGETS)
 			if err != nil {
 				t.Fatal(err)
