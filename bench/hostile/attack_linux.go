@@ -32,6 +32,21 @@ func (a *attack) String() string {
 		a.dialed.Load(), a.failed.Load(), a.thrown.Load(), a.guessed.Load(), a.subscribed.Load(), a.published.Load())
 }
 
+// run attacks until ctx ends, and prints a line every five seconds.
+func (a *attack) run(ctx context.Context, w io.Writer) {
+	a.begin(ctx)
+	tick := time.NewTicker(5 * time.Second)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+		fmt.Fprintln(w, a)
+	}
+	a.done.Wait()
+}
+
 func (a *attack) begin(ctx context.Context) {
 	start := func(n int, f func(ctx context.Context, c net.Conn, i int)) {
 		for i := range n {

@@ -6,7 +6,8 @@
 // CONNECT, some that send it byte by byte, some that guess passwords, and some
 // with an account whose filters are made to be slow. Clients that never read
 // are the --stalled ones of the bench. The attackers come from other addresses
-// of this machine (127.0.1.1 and so on) than the honest ones.
+// of this machine (127.0.1.1 and so on) than the honest ones, and from a process
+// of the lowest priority: elsewhere they would have processors of their own.
 package main
 
 import (
@@ -31,6 +32,7 @@ type options struct {
 	silent, slow, guessers, filters, unread int
 	addresses                               int
 	warmup, duration                        time.Duration
+	attack                                  bool
 }
 
 func main() {
@@ -46,9 +48,14 @@ func main() {
 	flag.IntVar(&o.addresses, "addresses", 50, "addresses that the attackers come from")
 	flag.DurationVar(&o.warmup, "warmup", 20*time.Second, "attack and traffic before the measurement")
 	flag.DurationVar(&o.duration, "duration", 30*time.Second, "of the measurement")
+	flag.BoolVar(&o.attack, "attack", false, "be the attackers, until an interrupt: the command starts itself so")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	if o.attack {
+		newAttack(&o).run(ctx, os.Stdout)
+		return
+	}
 	if err := run(ctx, os.Stdout, &o); err != nil {
 		fmt.Fprintln(os.Stderr, "hostile:", err)
 		os.Exit(1)
@@ -108,14 +115,21 @@ func run(ctx context.Context, w io.Writer, o *options) error {
 		return err
 	}
 	fmt.Fprintf(w, "%d honest clients and %d that will not read are connected; the attack begins\n", 2*o.honest, o.unread)
-	a := newAttack(o)
-	attacking, end := context.WithCancel(ctx)
-	a.begin(attacking)
-	peak := watch(attacking, w, a)
+	attackers := exec.CommandContext(ctx, "nice", append([]string{"-n", "19", os.Args[0], "-attack"}, os.Args[1:]...)...)
+	attackers.Stdout, attackers.Stderr = w, w
+	if err := attackers.Start(); err != nil {
+		_ = bench.cmd.Process.Kill()
+		return err
+	}
+	ended := make(chan int64)
+	watching, stop := context.WithCancel(ctx)
+	go func() { ended <- watch(watching) }() // ends with stop
 	err = bench.cmd.Wait()
-	end()
-	a.done.Wait()
-	fmt.Fprintf(w, "\n%s\n%s\npeak of the broker's memory: %d MiB\n", bench.out.String(), a, *peak>>20)
+	stop()
+	peak := <-ended
+	_ = attackers.Process.Signal(os.Interrupt)
+	_ = attackers.Wait()
+	fmt.Fprintf(w, "\n%s\npeak of the broker's memory: %d MiB\n", bench.out.String(), peak>>20)
 	figures(w)
 	if err != nil {
 		return fmt.Errorf("the honest clients: %w", err)
@@ -149,27 +163,18 @@ func connected(ctx context.Context, n int) error {
 	return fmt.Errorf("of %d honest clients %v are connected", n, figure("fantail_clients_connected"))
 }
 
-// watch prints a line every five seconds. It returns the largest resident set
-// of the broker, to be read when ctx has ended.
-func watch(ctx context.Context, w io.Writer, a *attack) *int64 {
-	peak := new(int64)
-	a.done.Go(func() {
-		tick := time.NewTicker(time.Second)
-		defer tick.Stop()
-		for i := 1; ; i++ {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-			rss := int64(figure("process_resident_memory_bytes"))
-			*peak = max(*peak, rss)
-			if i%5 == 0 {
-				fmt.Fprintf(w, "%3d s: %v; %d MiB\n", i, a, rss>>20)
-			}
+// watch returns the largest resident set of the broker until ctx ends.
+func watch(ctx context.Context) (peak int64) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return peak
+		case <-tick.C:
+			peak = max(peak, int64(figure("process_resident_memory_bytes")))
 		}
-	})
-	return peak
+	}
 }
 
 // figure is one of the broker's metrics.
