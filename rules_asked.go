@@ -22,7 +22,7 @@ type accessRules struct{ b *Broker }
 func (a accessRules) Access() api.Access {
 	s := a.b.policy.Sources()
 	x := api.Access{Runtime: s.Runtime.Len(), Config: s.Config.Len(), Default: access.Allow.String(), Disconnect: s.Disconnect}
-	if s.Default == access.Deny || s.Default == 0 && !a.b.policy.Open() {
+	if s.Default == access.Deny || s.Default == 0 && !a.b.policy.Open(true) {
 		x.Default = access.Deny.String()
 	}
 	a.b.mu.Lock()

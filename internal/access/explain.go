@@ -95,6 +95,8 @@ func (o *outcome) why(q *question) string {
 		return "no rule decides; some of the messages are denied: each is checked when it is delivered"
 	case o.allowed:
 		return "no rule matches, and what no rule matches is allowed"
+	case o.stranger:
+		return "no rule matches, and what no rule matches is denied to clients without an account"
 	default:
 		return "no rule matches, and what no rule matches is denied"
 	}

@@ -118,12 +118,13 @@ func TestExplainWithoutARule(t *testing.T) {
 		allowed bool
 		why, do string
 	}{
-		"superuser": {Sources{Default: Deny}, super, Ask{Action: Publish, Topic: "a"}, "superuser", true, "may do everything", ""},
-		"nothing":   {Sources{}, super.anonymous(), Ask{Action: Publish, Topic: "a"}, "access.default", true, "what no rule matches is allowed", ""},
-		"$SYS":      {Sources{SetUp: true}, super.anonymous(), Ask{Action: Subscribe, Topic: "$SYS/#"}, "$SYS", false, "for clients with an account", `{allow: subscribe, client: "c", topic: "$SYS/#"}`},
-		"publish":   {Sources{}, super, Ask{Action: Publish, Topic: "$SYS/a"}, "$SYS", false, "nobody publishes there", "another topic"},
-		"no name":   {Sources{}, super, Ask{Action: Publish, Topic: "a/#"}, "MQTT", false, "wildcard #", ""},
-		"no filter": {Sources{}, super, Ask{Action: Subscribe, Topic: "$share/g"}, "MQTT", false, "no topic filter follows", ""},
+		"superuser":  {Sources{Default: Deny}, super, Ask{Action: Publish, Topic: "a"}, "superuser", true, "may do everything", ""},
+		"nothing":    {Sources{}, super.anonymous(), Ask{Action: Publish, Topic: "a"}, "access.default", true, "what no rule matches is allowed", ""},
+		"$SYS":       {Sources{SetUp: true, Default: Allow}, super.anonymous(), Ask{Action: Subscribe, Topic: "$SYS/#"}, "$SYS", false, "for clients with an account", `{allow: subscribe, client: "c", topic: "$SYS/#"}`},
+		"a stranger": {Sources{SetUp: true}, super.anonymous(), Ask{Action: Publish, Topic: "a"}, "access.default", false, "what no rule matches is denied to clients without an account", `{allow: publish, client: "c", topic: "a"}`},
+		"publish":    {Sources{}, super, Ask{Action: Publish, Topic: "$SYS/a"}, "$SYS", false, "nobody publishes there", "another topic"},
+		"no name":    {Sources{}, super, Ask{Action: Publish, Topic: "a/#"}, "MQTT", false, "wildcard #", ""},
+		"no filter":  {Sources{}, super, Ask{Action: Subscribe, Topic: "$share/g"}, "MQTT", false, "no topic filter follows", ""},
 	} {
 		e := NewPolicy(c.sources).Explain(c.who, c.ask)
 		if e.Allowed != c.allowed || e.Source != c.source || !strings.Contains(e.Why, c.why) || !strings.Contains(e.Do, c.do) || len(e.Tried) > 0 {

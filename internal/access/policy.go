@@ -15,7 +15,7 @@ type Sources struct {
 	Config  *Rules // of the configuration
 	ACLFile *Rules // nil: there is none
 	// Default is for what no rule matches. 0: Deny if there is a rule or an
-	// ACLFile, else Allow.
+	// ACLFile, and to strangers once SetUp; else Allow.
 	Default Effect
 	// Disconnect says that a client ends that publishes where it may not.
 	Disconnect bool
@@ -89,10 +89,11 @@ func (p *Policy) Subscribing(who *Info, filter string, qos byte) (allowed, whole
 }
 
 // Open says that everything is allowed to clients without rules of their own,
-// but for what begins with $.
-func (p *Policy) Open() bool {
+// but for what begins with $. known says whether they are those that a step of
+// the authentication knows, or strangers.
+func (p *Policy) Open(known bool) bool {
 	now := p.now.Load()
-	return now.ACLFile == nil && now.Runtime.Len()+now.Config.Len() == 0 && now.Default != Deny
+	return now.ACLFile == nil && now.Runtime.Len()+now.Config.Len() == 0 && now.Default != Deny && (known || !now.SetUp || now.Default == Allow)
 }
 
 // Disconnects says that a client ends that publishes where it may not.
@@ -104,6 +105,8 @@ type outcome struct {
 	whole   bool // all that matches a subscription may be received
 	source  string
 	rule    *Rule // nil: no rule decided
+	// stranger says that none did since nobody knows the client.
+	stranger bool
 }
 
 func (o *outcome) place() string {
@@ -155,7 +158,7 @@ func (p *policy) outcome(s *subject, q *question) outcome {
 // otherwise is for what no rule matches.
 func (p *policy) otherwise(s *subject, q *question) outcome {
 	if p.byDefault(s) == Deny {
-		return outcome{source: sourceDefault}
+		return outcome{source: sourceDefault, stranger: s.Grant == nil && p.Default == 0 && p.SetUp}
 	}
 	if q.Action != Publish && sys(q.path) && !p.readsSys(s) {
 		return outcome{source: sourceSys}
@@ -169,6 +172,8 @@ func (p *policy) byDefault(s *subject) Effect {
 	case p.Default != 0:
 		return p.Default
 	case own || p.ACLFile != nil || p.Runtime.Len()+p.Config.Len() > 0:
+		return Deny
+	case s.Grant == nil && p.SetUp: // a stranger among those who can show who they are
 		return Deny
 	default:
 		return Allow

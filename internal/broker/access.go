@@ -29,8 +29,8 @@ type LastingAccess interface {
 type Policy interface {
 	LastingAccess
 	// Open says that it allows everything but what begins with $ to clients
-	// without rules of their own.
-	Open() bool
+	// without rules of their own, if somebody knows them or not.
+	Open(known bool) bool
 	// Reason is a decision in words, for the owner of the broker.
 	Reason(who *Info, a access.Ask) access.Explanation
 	// Disconnects says that a client ends that does what it may not.
@@ -48,7 +48,14 @@ func (b *Broker) UseAccess(a Access) {
 // free says whether a client may do everything with a topic, by its first byte:
 // then nobody needs to be asked.
 func (b *Broker) free(link Link, first byte) bool {
-	return first != '$' && (b.access == nil || b.policy != nil && b.policy.Open() && (link == nil || !link.Ruled()))
+	if first == '$' {
+		return false
+	}
+	if b.access == nil || b.policy == nil || link == nil { // who is away is asked about by its Info
+		return b.access == nil
+	}
+	known, ruled := link.Standing()
+	return !ruled && b.policy.Open(known)
 }
 
 // grants are answers of a LastingAccess that a tick remembers. A connection has
@@ -108,7 +115,7 @@ func (t *Tick) ask(link Link, name []byte, qos byte, retain bool) error {
 
 // mayReceive says whether a client may receive what is published to a topic.
 func (b *Broker) mayReceive(who *Info, topic string) bool {
-	if b.lasting == nil || who == nil || b.policy != nil && b.policy.Open() && topic[0] != '$' && (who.Grant == nil || who.Grant.Rules == nil) {
+	if b.lasting == nil || who == nil || b.policy != nil && topic[0] != '$' && (who.Grant == nil || who.Grant.Rules == nil) && b.policy.Open(who.Grant != nil) {
 		return true
 	}
 	return b.lasting.Access(who, access.Ask{Action: access.Receive, Topic: topic}) == nil

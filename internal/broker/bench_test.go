@@ -25,7 +25,7 @@ func (n *nowhere) Info() *Info                  { return &n.info }
 
 func (*nowhere) Join(*Client) {}
 
-func (*nowhere) Ruled() bool { return false }
+func (*nowhere) Standing() (known, ruled bool) { return false, false }
 
 func (n *nowhere) Version() packet.Version { return n.info.Version }
 

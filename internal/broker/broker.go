@@ -156,8 +156,9 @@ type Link interface {
 	Join(c *Client)
 	// Info says who it is. It does not change.
 	Info() *Info
-	// Ruled says that there are access rules for this client alone.
-	Ruled() bool
+	// Standing says whether a step of the authentication knows the client, and
+	// whether there are access rules for it alone.
+	Standing() (known, ruled bool)
 	// Version is that of the protocol, as in Info.
 	Version() packet.Version
 	// Due ends the connection if its keep-alive is over at now (unix

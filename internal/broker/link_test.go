@@ -86,7 +86,7 @@ func (l *link) Join(*Client) {}
 
 func (l *link) Info() *Info { return &l.info }
 
-func (*link) Ruled() bool { return false }
+func (*link) Standing() (known, ruled bool) { return false, false }
 
 func (l *link) Version() packet.Version { return l.info.Version }
 

@@ -17,7 +17,7 @@ func (c *Client) who() *Info {
 
 // remember keeps who the client is while it is away. The caller holds c.mu.
 func (b *Broker) remember(c *Client, who *Info) {
-	if b.access != nil && (b.policy == nil || !b.policy.Open()) || who.Owner() != "" {
+	if b.access != nil && (b.policy == nil || !b.policy.Open(who.Grant != nil)) || who.Owner() != "" {
 		c.more().who = who
 	}
 }

@@ -549,8 +549,11 @@ func (c *Conn) Again() {
 // Join implements broker.Link.
 func (c *Conn) Join(client *broker.Client) { c.client = client }
 
-// Ruled implements broker.Link.
-func (c *Conn) Ruled() bool { g := c.grant(); return g != nil && g.Rules != nil }
+// Standing implements broker.Link.
+func (c *Conn) Standing() (known, ruled bool) {
+	g := c.grant()
+	return g != nil, g != nil && g.Rules != nil
+}
 
 // Version implements broker.Link.
 func (c *Conn) Version() packet.Version { return c.version }
