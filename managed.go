@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/fantail-mqtt/fantail/internal/access"
@@ -11,6 +12,7 @@ import (
 	"github.com/fantail-mqtt/fantail/internal/auth/account"
 	"github.com/fantail-mqtt/fantail/internal/auth/device"
 	"github.com/fantail-mqtt/fantail/internal/auth/hash"
+	"github.com/fantail-mqtt/fantail/internal/config"
 	"github.com/fantail-mqtt/fantail/internal/conn"
 	"github.com/fantail-mqtt/fantail/packet"
 )
@@ -49,7 +51,8 @@ func (b *Broker) limitSet(name string) bool {
 
 func (m *managed) count() int { return m.accounts.Count() + m.devices.Count() }
 
-// watchSetUp lets the access rules know once there is a first account, or device.
+// watchSetUp lets the access rules know once there is a first account, or device;
+// and the owner, if no step of the chain asks about them.
 func (b *Broker) watchSetUp() {
 	known := false
 	look := func(string, []byte, bool) {
@@ -58,9 +61,23 @@ func (b *Broker) watchSetUp() {
 			b.changeRules(func(s *access.Sources) { s.SetUp = now })
 		}
 	}
+	asked := func(of func(*config.Step) bool) bool {
+		return slices.ContainsFunc(b.config.Auth.Steps(), func(s config.Step) bool { return of(&s) })
+	}
+	idle := map[string]bool{
+		account.Space: !asked(func(s *config.Step) bool { return s.Accounts != nil }),
+		device.Space:  !asked(func(s *config.Step) bool { return s.Devices != nil }),
+	}
 	look("", nil, false)
-	b.broker.OnSetting(account.Space, look) // until the broker ends
-	b.broker.OnSetting(device.Space, look)
+	for _, space := range []string{account.Space, device.Space} {
+		b.broker.OnSetting(space, func(name string, value []byte, gone bool) { // until the broker ends
+			if idle[space] && !gone {
+				idle[space] = false
+				forwardLog(b).Warn("nobody is let in by what is managed at run time: add a step "+space+"s to auth.chain", slog.String("name", name))
+			}
+			look(name, value, gone)
+		})
+	}
 }
 
 // sources are the steps that know accounts for SCRAM.

@@ -233,3 +233,12 @@ func TestTheAPISaysWhatIsWrong(t *testing.T) {
 		}
 	}
 }
+
+func TestAccountsThatNoStepAsksAreSaid(t *testing.T) {
+	s, data := manage(t, "auto", fantail.Config{Auth: fantail.Auth{Chain: []fantail.Step{{Users: &fantail.StepUsers{}}}}})
+	tells(t, data, http.MethodPut, "/api/v1/users/ann", fields{"password": "pencil"}, http.StatusCreated)
+	s.log.wait(t, "nobody is let in by what is managed at run time: add a step accounts to auth.chain")
+	if a := s.dial(t).hello("a", shows("ann", "pencil")); a.Code != packet.BadUserNameOrPassword {
+		t.Errorf("%v", a.Code)
+	}
+}

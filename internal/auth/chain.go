@@ -152,7 +152,7 @@ func (c *Chain) stranger(r *access.Request) Answer {
 		return Allowed(access.Grant{}, "everybody is let in")
 	case r.HasUserName && setUp:
 		return Denied(packet.BadUserNameOrPassword, "nobody knows the user name",
-			"add an account with fantail ctl user add, or correct the user name in the client")
+			"add an account with fantail ctl user add, or a device with fantail ctl device add, or correct the user name in the client")
 	case Anonymous(policy, &r.Peer):
 		return Allowed(access.Grant{}, "clients of this machine are let in")
 	case setUp:

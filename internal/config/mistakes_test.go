@@ -97,6 +97,13 @@ func TestParseNamesEveryMistake(t *testing.T) {
 			"auth:\n  chain:\n    - users: {}\n    - password_file:\n",
 			[]string{"line 4: auth.chain[1].password_file.path: is missing: name the file, which fantail passwd writes"},
 		},
+		"a window for timestamps that is none": {
+			"auth:\n  chain:\n    - accounts: {}\n    - devices: {timestamp_window: 25h, window: 1m}\n",
+			[]string{
+				"line 4: auth.chain[1].devices.window: unknown key: the keys here are timestamp_window",
+				"line 4: auth.chain[1].devices.timestamp_window: 25h0m0s is above 24h0m0s",
+			},
+		},
 		"users as a map": {
 			"auth:\n  users: {ann: secret}\n",
 			[]string{"line 2: auth.users: here goes a list: write each item on a line of its own that begins with -"},
