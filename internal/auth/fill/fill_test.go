@@ -10,6 +10,7 @@ import (
 
 	"github.com/fantail-mqtt/fantail/internal/access"
 	"github.com/fantail-mqtt/fantail/internal/auth/fill"
+	"github.com/fantail-mqtt/fantail/internal/config"
 )
 
 func TestFill(t *testing.T) {
@@ -70,5 +71,20 @@ func TestUnknownPlaceholders(t *testing.T) {
 	}
 	if _, err := fill.Parse("${dn}", "dn"); err != nil {
 		t.Errorf("a name that was added: %v", err)
+	}
+}
+
+// The configuration is checked before there are steps, by a list of its own.
+func TestTheConfigurationKnowsTheSameNames(t *testing.T) {
+	step := func(query string) error {
+		_, err := config.Parse([]byte("auth: {chain: [{sql: {driver: mysql, dsn: x, query: '" + query + "'}}]}"))
+		return err
+	}
+	all := "${" + strings.Join(fill.Names(), "}, ${") + "}"
+	if err := step(all); err != nil {
+		t.Error(err)
+	}
+	if err := step("${other}"); err == nil || !strings.HasSuffix(err.Error(), "there are "+all) {
+		t.Errorf("%v, want %s", err, all)
 	}
 }
