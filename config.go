@@ -22,11 +22,11 @@ type Step = config.Step
 // StepUsers checks clients against the users of Auth.
 type StepUsers = config.StepUsers
 
-// StepAccounts and StepDevices let in who is managed at run time.
-type (
-	StepAccounts = config.StepAccounts
-	StepDevices  = config.StepDevices
-)
+// StepAccounts lets in accounts that are managed at run time.
+type StepAccounts = config.StepAccounts
+
+// StepDevices lets in devices that are managed at run time.
+type StepDevices = config.StepDevices
 
 // StepJWT lets in clients that show a JSON Web Token.
 type StepJWT = config.StepJWT

@@ -71,8 +71,6 @@ func split(id string) (k Kind, parts []string, err error) {
 	return k, parts, nil
 }
 
-func taken(name string, words ...string) bool { return slices.Contains(words, name) }
-
 const everything = access.Publish | access.Subscribe | access.Receive
 
 // own are the topics of a device in its cloud: those for all actions, and those
