@@ -74,7 +74,8 @@ func (p *Policy) Version() uint64 { return p.now.Load().version }
 // Access returns nil to allow, or a *packet.Refusal in words that tell the
 // client nothing of the rules. [Policy.Explain] has the others.
 func (p *Policy) Access(who *Info, a Ask) error {
-	if p.now.Load().decide(who, a).allowed {
+	o := p.now.Load().decide(who, a)
+	if o.allowed || who.Restored && a.Action == Receive && o.rule == nil { // a rule may be about what is not known yet
 		return nil
 	}
 	return p.refusal

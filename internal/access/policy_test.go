@@ -372,3 +372,22 @@ func TestChanges(t *testing.T) {
 		t.Error("the policy has changed")
 	}
 }
+
+// Of a client that has not come back yet the groups are not known: what no rule
+// denies is kept for it.
+func TestARestoredClientMayReceiveWhatNoRuleDenies(t *testing.T) {
+	r := allow(Receive|Subscribe, "a/#")
+	r.Group = "family"
+	no := deny(Receive, "a/secret")
+	p := NewPolicy(Sources{Config: compile(t, no, r)})
+	who := &Info{ClientID: "c", UserName: "ann", Grant: &Grant{UserName: "ann"}, Restored: true}
+	for topic, want := range map[string]bool{"a/b": true, "a/secret": false} {
+		if got := p.Access(who, Ask{Action: Receive, Topic: topic}) == nil; got != want {
+			t.Errorf("%s: %v, want %v", topic, got, want)
+		}
+	}
+	who.Restored = false
+	if p.Access(who, Ask{Action: Receive, Topic: "a/b"}) == nil {
+		t.Error("and one that is known to be in no group as well")
+	}
+}
