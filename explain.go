@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/fantail-mqtt/fantail/internal/access"
 	"github.com/fantail-mqtt/fantail/internal/api"
@@ -60,6 +61,9 @@ func request(q *api.Question) (*ConnectRequest, error) {
 
 // explainConnect asks the chain as if the client connected.
 func (b *Broker) explainConnect(ctx context.Context, r *ConnectRequest) *api.Explained {
+	if e := b.explainBan(r); e != nil {
+		return e
+	}
 	if b.authenticator != nil {
 		g, err := b.authenticator.Authenticate(ctx, r)
 		e := &api.Explained{Allowed: err == nil, By: "the program's Authenticator", Why: "it lets the client in"}
@@ -89,6 +93,21 @@ func (b *Broker) explainConnect(ctx context.Context, r *ConnectRequest) *api.Exp
 		}
 	}
 	return e
+}
+
+// explainBan finds a ban of the client, or returns nil.
+func (b *Broker) explainBan(r *ConnectRequest) *api.Explained {
+	now, a := time.Now(), ipOf(r.Peer.Addr)
+	found := b.guard.bans.Address(a, now)
+	hears := "" // the connection ends unheard
+	if found == nil {
+		found = b.guard.bans.Client(r.ClientID, r.UserName, a, now)
+		hears = packet.Refuse(packet.Banned, heard(packet.Banned)).Error()
+	}
+	if found == nil {
+		return nil
+	}
+	return &api.Explained{By: "ban " + found.ID, Why: found.Why(), Do: found.Do(), Hears: hears}
 }
 
 func taken(trials []auth.Trial) []api.StepTaken {
