@@ -49,6 +49,7 @@ func TestAPublisherOverItsRateIsSlowed(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				c := openTo(limits)
 				c.Auth.Users = []fantail.User{{Name: "ann", Password: "secret"}}
+				c.Access.Default = "allow"
 				s := serve(t, transport, c, nil)
 				sub, pub := s.device(t, "sub", nil).to("a", 0), s.device(t, "pub", func(c *packet.Connect) {
 					c.UserName, c.HasUserName, c.Password, c.HasPassword = "ann", true, []byte("secret"), true

@@ -1,6 +1,8 @@
 package fantail_test
 
 import (
+	"io"
+	"net"
 	"strconv"
 	"strings"
 	"testing"
@@ -104,6 +106,7 @@ func TestTakeoversLeaveNothing(t *testing.T) {
 	everywhere(t, func(t *testing.T, transport string) {
 		s := serve(t, transport, fantail.Config{}, nil)
 		again := func(n int) {
+			all := make([]*wire, 0, n)
 			for range n {
 				c := packet.Connect{Version: packet.V5, ClientID: "x", Will: &packet.Will{Topic: "gone", Payload: make([]byte, 20_000)}}
 				lasting(&c)
@@ -111,7 +114,13 @@ func TestTakeoversLeaveNothing(t *testing.T) {
 				w.send(packet.AppendSubscribe(packet.AppendConnect(nil, &c), &packet.Subscribe{
 					ID: 1, Filters: []packet.Subscription{{Filter: "to/x", QoS: 1}},
 				}, packet.V5))
-				defer w.conn.Close()
+				all = append(all, w)
+			}
+			for _, w := range all { // until the broker has ended each of them
+				_ = w.conn.(*net.TCPConn).CloseWrite()
+				_ = w.conn.SetReadDeadline(time.Now().Add(patience))
+				_, _ = io.Copy(io.Discard, w.conn)
+				w.conn.Close()
 			}
 		}
 		again(50)

@@ -68,10 +68,14 @@ func (c *econn) out() *outbox {
 func (c *econn) begin(accept Acceptor) {
 	l := c.loop.Load()
 	c.handler = accept(l.local, c)
+	c.mu.Lock()
 	if c.fd < 0 {
+		c.mu.Unlock()
 		return
 	}
-	if err := l.watch(int(c.fd), c.interest(), c); err != nil {
+	err := l.watch(int(c.fd), c.interest(), c)
+	c.mu.Unlock()
+	if err != nil {
 		c.drop(err)
 	}
 }
