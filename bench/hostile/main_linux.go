@@ -28,7 +28,7 @@ import (
 
 type options struct {
 	bin                                     string
-	honest, rate                            int
+	honest, rate, qos                       int
 	silent, slow, guessers, filters, unread int
 	addresses                               int
 	warmup, duration                        time.Duration
@@ -40,6 +40,7 @@ func main() {
 	flag.StringVar(&o.bin, "bin", "bin/fantail", "the broker and the load generator")
 	flag.IntVar(&o.honest, "honest", 1000, "honest publishers, each with a subscriber")
 	flag.IntVar(&o.rate, "rate", 20, "messages a second of each")
+	flag.IntVar(&o.qos, "qos", 1, "of those messages")
 	flag.IntVar(&o.silent, "silent", 5000, "connections that never send CONNECT")
 	flag.IntVar(&o.slow, "slow", 2000, "connections that send it byte by byte, a byte a second")
 	flag.IntVar(&o.guessers, "guessers", 1000, "clients that guess passwords, one guess after the other")
@@ -146,7 +147,7 @@ type benchmark struct {
 func startBench(ctx context.Context, o *options, pid int) (*benchmark, error) {
 	b := &benchmark{}
 	b.cmd = exec.CommandContext(ctx, o.bin, "bench", "pairs", "-p", strconv.Itoa(mqttPort), "-u", "honest", "-P", "an honest one",
-		"--clients", strconv.Itoa(o.honest), "--rate", strconv.Itoa(o.honest*o.rate), "--stalled", strconv.Itoa(o.unread), "-q", "1",
+		"--clients", strconv.Itoa(o.honest), "--rate", strconv.Itoa(o.honest*o.rate), "--stalled", strconv.Itoa(o.unread), "-q", strconv.Itoa(o.qos),
 		"--warmup", o.warmup.String(), "--duration", o.duration.String(), "--pid", strconv.Itoa(pid),
 		"--assert", "e2e.p99<20ms,lost=0,duplicated=0,closed=0")
 	b.cmd.Stdout, b.cmd.Stderr = &b.out, &b.out
