@@ -37,7 +37,7 @@ type Entry struct {
 // ParseDocument takes in any text.
 func ParseDocument(text []byte) *Document {
 	d := &Document{}
-	text = bytes.TrimPrefix(text, []byte("\ufeff")) // what Windows' editor begins with
+	text = bytes.TrimLeft(text, "\ufeff") // what Windows' editor begins with, perhaps twice
 	if len(text) == 0 {
 		return d
 	}
@@ -96,6 +96,8 @@ func CheckName(name string) error {
 		return errors.New("a user name in a password file cannot have a colon")
 	case strings.TrimSpace(name) != name:
 		return errors.New("a user name in a password file cannot begin or end with a blank")
+	case strings.HasPrefix(name, "\ufeff"): // in the first line it would be taken for the mark of an editor
+		return errors.New("a user name in a password file cannot begin with a byte order mark")
 	case name[0] == '#':
 		return errors.New("a user name in a password file cannot begin with #, which begins a comment")
 	case !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }):
