@@ -116,7 +116,7 @@ func run(ctx context.Context, w io.Writer, o *options) error {
 		return err
 	}
 	fmt.Fprintf(w, "%d honest clients and %d that will not read are connected; the attack begins\n", 2*o.honest, o.unread)
-	attackers := exec.CommandContext(ctx, "nice", append([]string{"-n", "19", os.Args[0], "-attack"}, os.Args[1:]...)...)
+	attackers := exec.CommandContext(ctx, "chrt", append([]string{"--idle", "0", os.Args[0], "-attack"}, os.Args[1:]...)...)
 	attackers.Stdout, attackers.Stderr = w, w
 	if err := attackers.Start(); err != nil {
 		_ = bench.cmd.Process.Kill()

@@ -263,7 +263,11 @@ func (t *Tick) put(c *Client) {
 	}
 	if !c.dirty {
 		c.dirty = true
-		t.dirty = append(t.dirty, c)
+		if t.wide {
+			t.crowd.put(c)
+		} else {
+			t.dirty = append(t.dirty, c)
+		}
 	}
 }
 

@@ -111,6 +111,7 @@ func (t *Tick) make(p *plan) {
 	var complete bool
 	t.rows, complete = b.index.Match(p.topic, b.limits.Load().MatchNodes, t.rows[:0])
 	if !complete {
+		t.effort += b.limits.Load().MatchNodes / nodesPerEffort
 		t.stats.MatchesCut++
 		b.warnCut(t.now, p.topic)
 	}
@@ -156,6 +157,10 @@ func (p *plan) admits(b *Broker, c *Client) bool {
 	p.barred++
 	return false
 }
+
+// nodesPerEffort is how many nodes of the index are about as much to look at as a
+// message is to deliver.
+const nodesPerEffort = 4
 
 // cutEvery is the time between two warnings that a match was cut short, in
 // milliseconds: whoever can cause one can cause many.

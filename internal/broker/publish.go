@@ -204,6 +204,8 @@ func (b *Broker) route(t *Tick, from *Client, d *message.Draft) packet.Code {
 func (t *Tick) fanOut(pl *plan, from *Client, d *message.Draft) (reached, full int) {
 	t.stats.Dropped[DropMayNotReceive] += uint64(pl.barred)
 	t.work.Message(d, len(pl.targets)+len(pl.groups) > 1)
+	t.effort += len(pl.targets) + len(pl.groups)
+	t.wide = len(pl.targets) >= wideFrom
 	t.work.Large = len(d.Payload) >= shareFrom && len(pl.targets) >= shareAmong
 	for i := range pl.targets {
 		to := &pl.targets[i]
@@ -221,6 +223,7 @@ func (t *Tick) fanOut(pl *plan, from *Client, d *message.Draft) (reached, full i
 		default:
 		}
 	}
+	t.wide = false
 	for _, g := range pl.groups {
 		if g.deliver(t, from, d) {
 			reached++

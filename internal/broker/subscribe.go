@@ -15,6 +15,7 @@ import (
 // connection.
 func (b *Broker) Subscribe(t *Tick, c *Client, link Link, p *packet.Subscribe) error {
 	logged := t.logged
+	t.effort += len(p.Filters)
 	answer := t.suback(p.ID)
 	var walks []*walk
 	for i := range p.Filters {

@@ -22,6 +22,9 @@ type Tick struct {
 	draft   message.Draft
 	sub     packet.Suback
 	dirty   []*Client
+	crowd   crowd // those that only messages for many made dirty
+	wide    bool  // the present message is for many
+	effort  int
 	spare   [][]byte
 	broad   [][]byte // the large ones, for clients that get much
 	spared  int      // bytes of all those
@@ -122,11 +125,26 @@ func (t *Tick) Now() int64 { return t.now }
 // Stats counts what its owner did for the tick's duration.
 func (t *Tick) Stats() *counts { return &t.stats }
 
+// Effort implements loop.Local.
+func (t *Tick) Effort() int { return t.effort }
+
 // End writes to every connection that was touched, and releases the
 // acknowledgements whose records are safe.
 func (t *Tick) End() {
+	for more := true; more; {
+		more = t.EndSome(false)
+	}
+}
+
+// EndSome is End, except that of those whom only messages for many have touched it
+// writes to some, or to none if they are to be held. So they do not hold up the
+// others, and the longer they wait, the more messages share a write.
+func (t *Tick) EndSome(hold bool) (more bool) {
+	if t.crowd.len() > 0 {
+		t.Begin()
+	}
 	if t.now == 0 {
-		return
+		return false
 	}
 	for len(t.later) > 0 {
 		f := t.later[0]
@@ -142,12 +160,18 @@ func (t *Tick) End() {
 		t.dirty[i] = nil
 	}
 	t.dirty = t.dirty[:0]
+	if !hold {
+		for range min(crowdSlice, t.crowd.len()) {
+			t.flush(t.crowd.take())
+		}
+	}
 	t.addQueued()
 	t.b.stats.add(&t.stats)
 	t.b.stats.Ticks.Add(1)
 	t.now, t.logged = 0, 0
 	t.draft = message.Draft{}
 	t.connect = Connect{}
+	return t.crowd.len() > 0
 }
 
 // commit releases what the tick held back, now or when the log says so.

@@ -38,8 +38,10 @@ type ticks struct{}
 
 func newLocal() loop.Local { return ticks{} }
 
-func (ticks) End()  {}
-func (ticks) Calm() {}
+func (ticks) End()              {}
+func (ticks) Effort() int       { return 0 }
+func (ticks) EndSome(bool) bool { return false }
+func (ticks) Calm()             {}
 
 // probe is an upper handler out of functions.
 type probe struct {

@@ -30,8 +30,13 @@ func (a *acceptor) end() {
 	_ = a.file.Close()
 }
 
+// waits implements source: who is connected comes first.
+func (a *acceptor) waits() bool { return true }
+
+func (a *acceptor) judge(int) {}
+
 // batch is how many connections are accepted before others get their turn.
-const batch = 64
+const batch = 16
 
 func (a *acceptor) ready(uint32) {
 	for range batch {
@@ -84,7 +89,7 @@ func (p *pause) Due(int64) int64 {
 func (a *acceptor) hand(fd int, p peer) {
 	g := a.loop.group
 	l := g.pick()
-	c := &econn{fd: int32(fd), peer: p}
+	c := &econn{fd: int32(fd), peer: p, late: true}
 	c.loop.Store(l)
 	if l == a.loop {
 		c.begin(a.accept)

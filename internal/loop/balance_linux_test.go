@@ -13,8 +13,10 @@ import (
 
 type nothing struct{}
 
-func (nothing) End()  {}
-func (nothing) Calm() {}
+func (nothing) End()              {}
+func (nothing) Effort() int       { return 0 }
+func (nothing) EndSome(bool) bool { return false }
+func (nothing) Calm()             {}
 
 // mirror sends back what comes.
 type mirror struct{ c Conn }

@@ -9,8 +9,10 @@ import (
 // restless tells when it is calm.
 type restless struct{ calm chan struct{} }
 
-func (restless) End()    {}
-func (r restless) Calm() { r.calm <- struct{}{} }
+func (restless) End()              {}
+func (restless) Effort() int       { return 0 }
+func (restless) EndSome(bool) bool { return false }
+func (r restless) Calm()           { r.calm <- struct{}{} }
 
 func TestALoopWithNothingToDoSaysSoOnce(t *testing.T) {
 	w := wheel.New()

@@ -32,6 +32,7 @@ type econn struct {
 	giving  bool // inside handler.Data
 	resumed bool // while giving
 	gone    bool // Closed was called
+	late    bool // others come first
 
 	waiting bool // for EPOLLOUT; guarded by mu
 	peer    peer // does not change
@@ -167,6 +168,12 @@ func (c *econn) ready(events uint32) {
 		c.read()
 	}
 }
+
+// waits implements source.
+func (c *econn) waits() bool { return c.late }
+
+// judge implements source.
+func (c *econn) judge(effort int) { c.late = effort >= muchEffort }
 
 func (c *econn) read() {
 	buf := c.loop.Load().buf
@@ -361,7 +368,13 @@ func (c *econn) Finish(b []byte, err error) {
 	if flushed {
 		c.sendFin()
 	}
-	c.loop.Load().post(c.rearmLocked) // a paused connection reads again, to its end
+	c.loop.Load().post(c.leave)
+}
+
+// leave lets a connection that was finished read to its end, behind others.
+func (c *econn) leave() {
+	c.late = true
+	c.rearmLocked()
 }
 
 // sendFin ends the writing side. The caller holds mu.

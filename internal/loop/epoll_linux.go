@@ -128,11 +128,6 @@ func (g *Epoll) Serve(ln net.Listener, accept Acceptor) (func(), error) {
 	}, nil
 }
 
-// source is what a loop watches: a connection, a listener or its own wake-up.
-type source interface {
-	ready(events uint32)
-}
-
 type eloop struct {
 	group *Epoll
 	ep    int
@@ -141,12 +136,17 @@ type eloop struct {
 	ended chan struct{}
 
 	// owned by the loop's goroutine
-	buf   []byte
-	stop  bool
-	woken bool          // posts are waiting
-	taken int           // bytes read in this tick
-	begun time.Time     // of the window that is measured
-	spent time.Duration // busy in it
+	buf    []byte
+	stop   bool
+	woken  bool          // posts are waiting
+	posted []func()      // that were taken, and wait for their turn
+	ready  []due         // in this tick
+	late   []due         // the others, that come behind those
+	taken  int           // bytes read since the last tick that left nothing
+	held   time.Time     // since when messages for many wait to be written; zero: none do
+	drains bool          // they are being written
+	begun  time.Time     // of the window that is measured
+	spent  time.Duration // busy in it
 
 	share atomic.Int32 // of its last window that the loop was busy, per cent
 	until atomic.Int64 // the end of that window, unix nanoseconds
@@ -215,7 +215,8 @@ func (l *eloop) forget(fd int) {
 	l.mu.Unlock()
 }
 
-// post runs f on the loop's goroutine; false if that has ended.
+// post runs f on the loop's goroutine, behind what was posted before; false if that
+// has ended.
 func (l *eloop) post(f func()) bool {
 	l.mu.Lock()
 	if l.closed {
@@ -241,18 +242,8 @@ func (w wakeups) ready(uint32) {
 	w.l.woken = true
 }
 
-// runPosts runs what was posted. It comes behind all that was ready: a post may
-// give a connection to another loop.
-func (l *eloop) runPosts() {
-	l.woken = false
-	l.mu.Lock()
-	posts := l.posts
-	l.posts = nil
-	l.mu.Unlock()
-	for _, f := range posts {
-		f()
-	}
-}
+func (wakeups) waits() bool { return false }
+func (wakeups) judge(int)   {}
 
 // took counts bytes read.
 func (l *eloop) took(n int) {
@@ -263,44 +254,26 @@ func (l *eloop) took(n int) {
 func (l *eloop) run() {
 	defer l.group.done.Done()
 	events := make([]unix.EpollEvent, maxEvents)
-	ready := make([]source, 0, maxEvents)
 	busy := time.Time{} // the end of the last tick that had work
 	calm := true
+	more := false // the last tick has left something
 	now := time.Now()
 	for !l.stop {
 		if !calm && now.Sub(busy) >= busyFor {
 			calm = true
 			l.local.Calm()
 		}
-		n := l.wait(events, !calm)
+		n := l.wait(events, !calm, more)
 		now = time.Now()
-		if n == 0 {
+		if n == 0 && !more {
 			continue
 		}
-		l.mu.Lock()
-		ready = ready[:0]
-		for i := range events[:n] {
-			ready = append(ready, l.source(int(events[i].Fd)))
-		}
-		l.mu.Unlock()
-		for i, s := range ready {
-			if s != nil {
-				s.ready(events[i].Events)
-			}
-			ready[i] = nil
-			if l.taken >= tickBytes {
-				l.taken = 0
-				l.local.End()
-			}
-		}
-		l.taken = 0
-		if l.woken {
-			l.runPosts()
-		}
-		l.local.End()
+		l.serve(events[:n])
+		l.runPosts()
+		more = l.finish(now) || len(l.posted) > 0
 		busy, calm = time.Now(), false
 		l.measure(now, busy)
-		if l.group.tick > 0 {
+		if l.group.tick > 0 && !more {
 			busy = pauseUntil(now.Add(l.group.tick), busy)
 		}
 		now = busy
@@ -319,8 +292,11 @@ func pauseUntil(end, now time.Time) time.Time {
 }
 
 // wait returns how many descriptors are ready, possibly none.
-func (l *eloop) wait(events []unix.EpollEvent, busy bool) int {
-	if busy {
+func (l *eloop) wait(events []unix.EpollEvent, busy, more bool) int {
+	switch {
+	case more:
+		return l.rawWait(events, 0)
+	case busy:
 		return l.rawWait(events, int(busyFor/time.Millisecond))
 	}
 	n, err := unix.EpollWait(l.ep, events, -1)
@@ -346,8 +322,8 @@ func (l *eloop) rawWait(events []unix.EpollEvent, millis int) int {
 func (l *eloop) end() {
 	l.mu.Lock()
 	l.closed = true
-	posts := l.posts
-	l.posts = nil
+	posts := append(l.posted, l.posts...)
+	l.posted, l.posts = nil, nil
 	l.mu.Unlock()
 	for _, f := range posts {
 		f()

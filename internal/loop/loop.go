@@ -73,8 +73,14 @@ type Descripted interface {
 // Local is what a loop carries along from connection to connection. Its methods
 // are called on the loop's goroutine.
 type Local interface {
+	// Effort grows with what the calls of handlers cost: by one for each message
+	// that was delivered to a client, and so on.
+	Effort() int
 	// End is called when a tick's last handler has returned.
 	End()
+	// EndSome is End that may leave some of what only messages for many have caused,
+	// and leaves all of it if that is to be held. It says whether it did.
+	EndSome(hold bool) (more bool)
 	// Calm is called when an event loop has had nothing to do for a while.
 	Calm()
 }

@@ -27,8 +27,10 @@ type ticks struct{ ends atomic.Int64 }
 
 func newLocal() Local { return &ticks{} }
 
-func (l *ticks) End()  { l.ends.Add(1) }
-func (l *ticks) Calm() {}
+func (l *ticks) End()              { l.ends.Add(1) }
+func (l *ticks) EndSome(bool) bool { l.End(); return false }
+func (l *ticks) Effort() int       { return 0 }
+func (l *ticks) Calm()             {}
 
 // probe is a handler out of functions.
 type probe struct {

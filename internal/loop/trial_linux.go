@@ -83,6 +83,17 @@ func (g *Epoll) ended() {
 	t.first, t.begun = sample{}, time.Time{}
 }
 
+// relieved says that no loop is saturated any more: so much is there to read, and no
+// more, but nothing waits for its turn as long as with one loop fewer.
+func (g *Epoll) relieved(now time.Time) bool {
+	for _, l := range g.loops[:g.active.Load()] {
+		if l.share.Load() >= saturated && now.Sub(time.Unix(0, l.until.Load())) < calmFor {
+			return false
+		}
+	}
+	return true
+}
+
 // failed says whether the loop on trial has shown that it is of no use.
 func (g *Epoll) failed(now time.Time) bool {
 	t := &g.trial
@@ -99,7 +110,7 @@ func (g *Epoll) failed(now time.Time) bool {
 	}
 	after := t.first.to(g.sample(now))
 	t.first, t.begun = sample{}, time.Time{}
-	if after >= brings*t.before {
+	if after >= brings*t.before || g.relieved(now) {
 		t.rest = 0
 		return false
 	}
