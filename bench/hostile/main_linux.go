@@ -7,7 +7,8 @@
 // with an account whose filters are made to be slow. Clients that never read
 // are the --stalled ones of the bench. The attackers come from other addresses
 // of this machine (127.0.1.1 and so on) than the honest ones, and from a process
-// of the lowest priority: elsewhere they would have processors of their own.
+// that is only given what processors have left (SCHED_IDLE): elsewhere they would
+// have processors of their own.
 package main
 
 import (
