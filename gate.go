@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/fantail-mqtt/fantail/internal/auth"
+	"github.com/fantail-mqtt/fantail/internal/auth/breaker"
 	"github.com/fantail-mqtt/fantail/internal/auth/file"
 	"github.com/fantail-mqtt/fantail/internal/auth/hash"
 	"github.com/fantail-mqtt/fantail/internal/config"
@@ -19,6 +20,7 @@ import (
 // gate decides who may connect by the configuration.
 type gate struct {
 	chain  *auth.Chain
+	steps  []auth.Step // of the chain, in its order
 	users  *auth.Users
 	hashes *hash.Pool // of every step that checks passwords
 	files  []*file.File
@@ -68,18 +70,17 @@ func (b *Broker) newGate() (*gate, error) {
 		return nil, fmt.Errorf("auth.users: %w", err)
 	}
 	g.managed = b.newManaged(g.hashes, secret)
-	var steps []auth.Step
 	for i := range a.Steps() {
 		s, err := b.step(g, &a.Steps()[i])
 		if err != nil {
 			g.close()
 			return nil, fmt.Errorf("auth.chain[%d]: %w", i, err)
 		}
-		steps = append(steps, s)
+		g.steps = append(g.steps, s)
 	}
 	g.setUp = func() bool { return len(a.Users)+len(a.Chain)+g.count() > 0 }
-	g.chain = auth.NewChain(steps, a.Anonymous, g.setUp)
-	g.scram = auth.NewSCRAM(secret, sources(steps)...)
+	g.chain = auth.NewChain(g.steps, a.Anonymous, g.setUp)
+	g.scram = auth.NewSCRAM(secret, sources(g.steps)...)
 	return g, nil
 }
 
@@ -180,10 +181,40 @@ func (g *gate) guessing(r *ConnectRequest) error {
 func (g *gate) figures() []metrics.Step {
 	figures := g.chain.Figures()
 	list := make([]metrics.Step, 0, len(figures))
-	for _, f := range figures {
-		list = append(list, metrics.Step{Name: f.Step, Ignored: f.Ignored, Allowed: f.Allowed, Denied: f.Denied, Failed: f.Failed})
+	for i, f := range figures {
+		list = append(list, metrics.Step{
+			Name: f.Step, Ignored: f.Ignored, Allowed: f.Allowed, Denied: f.Denied, Failed: f.Failed,
+			Backend: backend(g.steps[i]), Memory: memory(g.steps[i]),
+		})
 	}
 	return list
+}
+
+// backend is how the backend of a step does, nil if it has none.
+func backend(s auth.Step) *metrics.Backend {
+	asks, ok := s.(interface{ Breaker() *breaker.Breaker })
+	if !ok {
+		return nil
+	}
+	f := asks.Breaker().Figures()
+	return &metrics.Backend{
+		Open: f.State != breaker.Closed, Opened: f.Opened, Calls: f.Calls, Failed: f.Failed, Late: f.Late, Refused: f.Refused, Busy: f.Busy,
+	}
+}
+
+// memory is what a step remembers, nil if that is nothing.
+func memory(s auth.Step) *metrics.Memory {
+	remembers, ok := s.(interface {
+		Remembered() (hits, misses uint64, ok bool)
+	})
+	if !ok {
+		return nil
+	}
+	hits, misses, ok := remembers.Remembered()
+	if !ok {
+		return nil
+	}
+	return &metrics.Memory{Hits: hits, Misses: misses}
 }
 
 // verdict is what the trials come to: the last one decides.

@@ -136,8 +136,17 @@ func (h *HTTP) Start() {
 // Close ends the connections to the server.
 func (h *HTTP) Close() { h.transport.CloseIdleConnections() }
 
-// Figures are those of the server's breaker.
-func (h *HTTP) Figures() breaker.Figures { return h.breaker.Figures() }
+// Breaker is what stands in front of the server.
+func (h *HTTP) Breaker() *breaker.Breaker { return h.breaker }
+
+// Remembered is how often the memory knew an answer, and how often it did not;
+// ok says that there is a memory.
+func (h *HTTP) Remembered() (hits, misses uint64, ok bool) {
+	if h.memory == nil {
+		return 0, 0, false
+	}
+	return h.memory.hits.Load(), h.memory.misses.Load(), true
+}
 
 // Name implements auth.Step.
 func (h *HTTP) Name() string { return "auth.http" }

@@ -341,7 +341,7 @@ func TestServerDown(t *testing.T) {
 			t.Errorf("%v because %q, do %q", a.Verdict, a.Why, a.Do)
 		}
 	}
-	if f := h.Figures(); f.State != breaker.Open || f.Refused != 1 || strings.Contains(said.String(), "hidden") || strings.Count(said.String(), "\n") != 1 {
+	if f := h.Breaker().Figures(); f.State != breaker.Open || f.Refused != 1 || strings.Contains(said.String(), "hidden") || strings.Count(said.String(), "\n") != 1 {
 		t.Errorf("%+v\n%s", f, said.String())
 	}
 }
