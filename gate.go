@@ -23,7 +23,6 @@ type gate struct {
 	steps  []auth.Step // of the chain, in its order
 	users  *auth.Users
 	hashes *hash.Pool // of every step that checks passwords
-	files  []*file.File
 	scram  *auth.SCRAM
 	managed
 	setUp func() bool // whether clients can show who they are
@@ -94,12 +93,7 @@ func (b *Broker) step(g *gate, s *config.Step) (auth.Step, error) {
 	case s.Devices != nil:
 		return g.devices, nil
 	case s.PasswordFile != nil:
-		f, err := file.New(file.Options{Path: s.PasswordFile.Path, Pool: g.hashes})
-		if err != nil {
-			return nil, err
-		}
-		g.files = append(g.files, f)
-		return f, nil
+		return file.New(file.Options{Path: s.PasswordFile.Path, Pool: g.hashes})
 	case s.JWT != nil:
 		return keep(g, "jwt", s.JWT, b.stepJWT)
 	case s.HTTP != nil:
@@ -125,20 +119,45 @@ func keep[S any, T lasting](g *gate, name string, s S, step func(S) (T, error)) 
 	return t, nil
 }
 
+// filed is a step that has read files.
+type filed interface {
+	// Prepare reads them anew. Nothing of it is in force before commit.
+	Prepare() (commit func(), err error)
+}
+
 // reload reads anew what the steps have read from files. Nothing of it is in
 // force before commit.
 func (g *gate) reload() (commit func(), err error) {
-	commits, errs := make([]func(), 0, len(g.files)), make([]error, 0, len(g.files))
-	for _, f := range g.files {
-		c, err := f.Prepare()
-		commits, errs = append(commits, c), append(errs, err)
+	var all changes
+	for i, s := range g.steps {
+		if f, ok := s.(filed); ok {
+			commit, err := f.Prepare()
+			if err != nil {
+				err = fmt.Errorf("auth.chain[%d]: %w", i, err)
+			}
+			all.add(commit, err)
+		}
 	}
-	if err := errors.Join(errs...); err != nil {
+	return all.join()
+}
+
+// changes are prepared one by one, and made together or not at all.
+type changes struct {
+	commits []func()
+	errs    []error
+}
+
+func (c *changes) add(commit func(), err error) {
+	c.commits, c.errs = append(c.commits, commit), append(c.errs, err)
+}
+
+func (c *changes) join() (commit func(), err error) {
+	if err := errors.Join(c.errs...); err != nil {
 		return nil, err
 	}
 	return func() {
-		for _, c := range commits {
-			c()
+		for _, commit := range c.commits {
+			commit()
 		}
 	}, nil
 }

@@ -315,7 +315,7 @@ func TestOptionsThatAreWrong(t *testing.T) {
 		"a type by hand":           {Options{URL: "https://id.example/", Headers: map[string]string{"content-type": "text/plain"}}, "format"},
 		"a length by hand":         {Options{URL: "https://id.example/", Headers: map[string]string{"content-length": "7"}}, "not for the configuration"},
 		"no such CA":               {Options{URL: "https://id.example/", CA: empty + "x"}, "ca"},
-		"a CA without any":         {Options{URL: "https://id.example/", CA: empty}, "no certificate"},
+		"a CA without any":         {Options{URL: "https://id.example/", CA: empty}, "holds no certificate"},
 		"a certificate that isn't": {Options{URL: "https://id.example/", Cert: empty, Key: empty}, "cert"},
 	} {
 		if _, err := New(c.o); err == nil || !strings.Contains(err.Error(), c.why) {
