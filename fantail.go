@@ -339,8 +339,8 @@ func outside(m *message.Message) Message {
 }
 
 // Reload takes over from c what can change while the broker runs, its limits
-// and access rules, and reads the certificates, the acl_file and the password
-// files anew. Connections stay, with what they were promised: the receive maximum
+// and access rules, and reads the certificates, the acl_file, the password files
+// and the other files of auth.chain anew. Connections stay, with what they were promised: the receive maximum
 // and the topic alias maximum are for the next Run, a packet limit is for
 // connections to come. What is wrong is returned and leaves everything as it was.
 func (b *Broker) Reload(c Config) error {
@@ -350,23 +350,17 @@ func (b *Broker) Reload(c Config) error {
 	c = c.WithDefaults()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	commit, err := b.gate.reload()
-	if err != nil {
-		return err
-	}
-	commitRules, err := b.reloadRules(&c.Access)
-	if err != nil {
-		return err
-	}
-	var errs []error
+	var all changes
+	all.add(b.gate.reload())
+	all.add(b.reloadRules(&c.Access))
 	for _, l := range b.listeners {
-		errs = append(errs, l.Reload())
+		all.add(l.Prepare())
 	}
-	if err := errors.Join(errs...); err != nil {
+	commit, err := all.join()
+	if err != nil {
 		return err
 	}
 	commit()
-	commitRules()
 	c.Limits.ReceiveMaximum = b.config.Limits.ReceiveMaximum
 	c.Limits.TopicAliasMaximum = b.config.Limits.TopicAliasMaximum
 	b.config.Limits = c.Limits

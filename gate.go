@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/fantail-mqtt/fantail/internal/auth"
+	"github.com/fantail-mqtt/fantail/internal/auth/breaker"
 	"github.com/fantail-mqtt/fantail/internal/auth/file"
 	"github.com/fantail-mqtt/fantail/internal/auth/hash"
 	"github.com/fantail-mqtt/fantail/internal/config"
@@ -19,9 +20,9 @@ import (
 // gate decides who may connect by the configuration.
 type gate struct {
 	chain  *auth.Chain
+	steps  []auth.Step // of the chain, in its order
 	users  *auth.Users
 	hashes *hash.Pool // of every step that checks passwords
-	files  []*file.File
 	scram  *auth.SCRAM
 	managed
 	setUp func() bool // whether clients can show who they are
@@ -68,18 +69,17 @@ func (b *Broker) newGate() (*gate, error) {
 		return nil, fmt.Errorf("auth.users: %w", err)
 	}
 	g.managed = b.newManaged(g.hashes, secret)
-	var steps []auth.Step
 	for i := range a.Steps() {
 		s, err := b.step(g, &a.Steps()[i])
 		if err != nil {
 			g.close()
 			return nil, fmt.Errorf("auth.chain[%d]: %w", i, err)
 		}
-		steps = append(steps, s)
+		g.steps = append(g.steps, s)
 	}
 	g.setUp = func() bool { return len(a.Users)+len(a.Chain)+g.count() > 0 }
-	g.chain = auth.NewChain(steps, a.Anonymous, g.setUp)
-	g.scram = auth.NewSCRAM(secret, sources(steps)...)
+	g.chain = auth.NewChain(g.steps, a.Anonymous, g.setUp)
+	g.scram = auth.NewSCRAM(secret, sources(g.steps)...)
 	return g, nil
 }
 
@@ -93,12 +93,7 @@ func (b *Broker) step(g *gate, s *config.Step) (auth.Step, error) {
 	case s.Devices != nil:
 		return g.devices, nil
 	case s.PasswordFile != nil:
-		f, err := file.New(file.Options{Path: s.PasswordFile.Path, Pool: g.hashes})
-		if err != nil {
-			return nil, err
-		}
-		g.files = append(g.files, f)
-		return f, nil
+		return file.New(file.Options{Path: s.PasswordFile.Path, Pool: g.hashes})
 	case s.JWT != nil:
 		return keep(g, "jwt", s.JWT, b.stepJWT)
 	case s.HTTP != nil:
@@ -124,20 +119,45 @@ func keep[S any, T lasting](g *gate, name string, s S, step func(S) (T, error)) 
 	return t, nil
 }
 
+// filed is a step that has read files.
+type filed interface {
+	// Prepare reads them anew. Nothing of it is in force before commit.
+	Prepare() (commit func(), err error)
+}
+
 // reload reads anew what the steps have read from files. Nothing of it is in
 // force before commit.
 func (g *gate) reload() (commit func(), err error) {
-	commits, errs := make([]func(), 0, len(g.files)), make([]error, 0, len(g.files))
-	for _, f := range g.files {
-		c, err := f.Prepare()
-		commits, errs = append(commits, c), append(errs, err)
+	var all changes
+	for i, s := range g.steps {
+		if f, ok := s.(filed); ok {
+			commit, err := f.Prepare()
+			if err != nil {
+				err = fmt.Errorf("auth.chain[%d]: %w", i, err)
+			}
+			all.add(commit, err)
+		}
 	}
-	if err := errors.Join(errs...); err != nil {
+	return all.join()
+}
+
+// changes are prepared one by one, and made together or not at all.
+type changes struct {
+	commits []func()
+	errs    []error
+}
+
+func (c *changes) add(commit func(), err error) {
+	c.commits, c.errs = append(c.commits, commit), append(c.errs, err)
+}
+
+func (c *changes) join() (commit func(), err error) {
+	if err := errors.Join(c.errs...); err != nil {
 		return nil, err
 	}
 	return func() {
-		for _, c := range commits {
-			c()
+		for _, commit := range c.commits {
+			commit()
 		}
 	}, nil
 }
@@ -180,10 +200,40 @@ func (g *gate) guessing(r *ConnectRequest) error {
 func (g *gate) figures() []metrics.Step {
 	figures := g.chain.Figures()
 	list := make([]metrics.Step, 0, len(figures))
-	for _, f := range figures {
-		list = append(list, metrics.Step{Name: f.Step, Ignored: f.Ignored, Allowed: f.Allowed, Denied: f.Denied, Failed: f.Failed})
+	for i, f := range figures {
+		list = append(list, metrics.Step{
+			Name: f.Step, Ignored: f.Ignored, Allowed: f.Allowed, Denied: f.Denied, Failed: f.Failed,
+			Backend: backend(g.steps[i]), Memory: memory(g.steps[i]),
+		})
 	}
 	return list
+}
+
+// backend is how the backend of a step does, nil if it has none.
+func backend(s auth.Step) *metrics.Backend {
+	asks, ok := s.(interface{ Breaker() *breaker.Breaker })
+	if !ok {
+		return nil
+	}
+	f := asks.Breaker().Figures()
+	return &metrics.Backend{
+		Open: f.State != breaker.Closed, Opened: f.Opened, Calls: f.Calls, Failed: f.Failed, Late: f.Late, Refused: f.Refused, Busy: f.Busy,
+	}
+}
+
+// memory is what a step remembers, nil if that is nothing.
+func memory(s auth.Step) *metrics.Memory {
+	remembers, ok := s.(interface {
+		Remembered() (hits, misses uint64, ok bool)
+	})
+	if !ok {
+		return nil
+	}
+	hits, misses, ok := remembers.Remembered()
+	if !ok {
+		return nil
+	}
+	return &metrics.Memory{Hits: hits, Misses: misses}
 }
 
 // verdict is what the trials come to: the last one decides.

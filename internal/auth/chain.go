@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -88,6 +89,7 @@ type Chain struct {
 
 type link struct {
 	Step
+	name   string // of the step; a second one of that name has #2 behind it
 	counts [Deny + 1]atomic.Uint64
 	failed atomic.Uint64
 }
@@ -97,8 +99,13 @@ type link struct {
 // clients a way to show who they are: before, those of this machine are let in.
 func NewChain(steps []Step, anonymous string, setUp func() bool) *Chain {
 	c := &Chain{anonymous: anonymous, setUp: setUp}
+	seen := map[string]int{}
 	for _, s := range steps {
-		c.links = append(c.links, &link{Step: s})
+		l := &link{Step: s, name: s.Name()}
+		if seen[s.Name()]++; seen[s.Name()] > 1 {
+			l.name += "#" + strconv.Itoa(seen[s.Name()])
+		}
+		c.links = append(c.links, l)
 	}
 	return c
 }
@@ -124,13 +131,13 @@ func (c *Chain) Authenticate(ctx context.Context, r *access.Request) []Trial {
 		start := time.Now()
 		a := l.Check(ctx, r)
 		if a.Verdict == Allow {
-			a.Grant.By = l.Name()
+			a.Grant.By = l.name
 		}
 		l.counts[a.Verdict].Add(1)
 		if a.Failed {
 			l.failed.Add(1)
 		}
-		trials = append(trials, Trial{Step: l.Name(), Answer: a, Took: time.Since(start)})
+		trials = append(trials, Trial{Step: l.name, Answer: a, Took: time.Since(start)})
 		if a.Verdict != Ignore {
 			return trials
 		}
@@ -166,7 +173,7 @@ func (c *Chain) stranger(r *access.Request) Answer {
 
 // Figures are how often a step has said what.
 type Figures struct {
-	Step                             string
+	Step                             string // as the log calls it
 	Ignored, Allowed, Denied, Failed uint64 // Failed are among Denied
 }
 
@@ -175,7 +182,7 @@ func (c *Chain) Figures() []Figures {
 	list := make([]Figures, 0, len(c.links))
 	for _, l := range c.links {
 		list = append(list, Figures{
-			Step: l.Name(), Ignored: l.counts[Ignore].Load(), Allowed: l.counts[Allow].Load(),
+			Step: l.name, Ignored: l.counts[Ignore].Load(), Allowed: l.counts[Allow].Load(),
 			Denied: l.counts[Deny].Load(), Failed: l.failed.Load(),
 		})
 	}

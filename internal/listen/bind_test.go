@@ -25,7 +25,7 @@ func TestAddrIsWhereItReallyListens(t *testing.T) {
 			if err != nil || port == "0" {
 				t.Errorf("port %q, %v", port, err)
 			}
-			if err := l.Reload(); err != nil {
+			if err := reload(l); err != nil {
 				t.Error("reload without a certificate:", err)
 			}
 		}

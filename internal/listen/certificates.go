@@ -27,16 +27,20 @@ func loadCertificates(c config.Listener) (*certificates, error) {
 		MinVersion:         tls.VersionTLS12,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return cs.current.Load(), nil },
 	}
-	return cs, cs.reload()
+	commit, err := cs.prepare()
+	if err != nil {
+		return nil, err
+	}
+	commit()
+	return cs, nil
 }
 
-func (cs *certificates) reload() error {
+func (cs *certificates) prepare() (commit func(), err error) {
 	c, err := tlsConfig(cs.listener)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	cs.current.Store(c)
-	return nil
+	return func() { cs.current.Store(c) }, nil
 }
 
 func tlsConfig(l config.Listener) (*tls.Config, error) {

@@ -155,13 +155,14 @@ func (l *Listener) Config() config.Listener { return l.config }
 // Close stops accepting; it may not be called on a loop. Connections stay.
 func (l *Listener) Close() { l.stop() }
 
-// Reload reads the certificate, its key and the client CAs anew, for the
-// connections to come. On an error all stays as it was.
-func (l *Listener) Reload() error {
+// Prepare reads the certificate, its key, the client CAs and their revocation
+// lists anew, for the connections to come. The caller commits what was read, or
+// drops it.
+func (l *Listener) Prepare() (commit func(), err error) {
 	if l.certs == nil {
-		return nil
+		return func() {}, nil
 	}
-	return l.certs.reload()
+	return l.certs.prepare()
 }
 
 // secureOnly says that whatever comes has to be inside TLS.

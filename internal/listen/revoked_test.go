@@ -101,13 +101,13 @@ func TestRevokedCertificates(t *testing.T) {
 
 		w.rewrite(file, k.list(nil, serialOf(t, good)))
 		w.comes(l, good) // it is not read yet
-		if err := l.Reload(); err != nil {
+		if err := reload(l); err != nil {
 			t.Fatal(err)
 		}
 		w.stays(l, good, "CN=porch", "revoked")
 		w.comes(l, stolen)
 		w.rewrite(file, []byte("no list"))
-		if err := l.Reload(); err == nil || !strings.Contains(err.Error(), file) {
+		if err := reload(l); err == nil || !strings.Contains(err.Error(), file) {
 			t.Errorf("a broken list is reloaded: %v", err)
 		}
 		w.stays(l, good, "CN=porch", "revoked")
@@ -128,7 +128,7 @@ func TestExpiredRevocationList(t *testing.T) {
 			l.ThisUpdate = time.Now().Add(-2 * time.Hour)
 		})
 		w.rewrite(file, append(older, k.list(nil)...)) // the newest counts
-		if err := l.Reload(); err != nil {
+		if err := reload(l); err != nil {
 			t.Fatal(err)
 		}
 		w.comes(l, k.clientWith("porch"))
@@ -168,7 +168,7 @@ func TestAuthoritiesInBetween(t *testing.T) {
 		l, file := w.revoking(k.list(nil))
 		w.stays(l, c, "no list of CN=between", file)
 		w.rewrite(file, k.list(nil, between.SerialNumber))
-		if err := l.Reload(); err != nil {
+		if err := reload(l); err != nil {
 			t.Fatal(err)
 		}
 		w.stays(l, c, "no list of CN=between")

@@ -399,3 +399,12 @@ func isTimeout(err error) bool {
 	var ne net.Error
 	return errors.As(err, &ne) && ne.Timeout()
 }
+
+// reload takes over what is in the listener's files.
+func reload(l *Listener) error {
+	commit, err := l.Prepare()
+	if err == nil {
+		commit()
+	}
+	return err
+}

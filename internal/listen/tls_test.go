@@ -121,7 +121,7 @@ func TestReloadWhileConnected(t *testing.T) {
 			t.Errorf("shows %q", name)
 		}
 		k.write(k.key, "EC PRIVATE KEY", []byte("no key"))
-		if err := l.Reload(); err == nil || !strings.Contains(err.Error(), k.key) {
+		if err := reload(l); err == nil || !strings.Contains(err.Error(), k.key) {
 			t.Errorf("a broken key is reloaded: %v", err)
 		}
 		if name, _ := shows(old); name != "first" {
@@ -129,7 +129,7 @@ func TestReloadWhileConnected(t *testing.T) {
 		}
 		k.newCA()
 		k.renew("second")
-		if err := l.Reload(); err != nil {
+		if err := reload(l); err != nil {
 			t.Fatal(err)
 		}
 		if name, _ := shows(k.clientWith("new")); name != "second" {

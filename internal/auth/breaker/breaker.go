@@ -212,6 +212,9 @@ func (b *Breaker) leave(ctx context.Context, p pass, err error) {
 	b.figures.Calls++
 	if err != nil && !given {
 		b.figures.Failed++
+		if _, is := errors.AsType[*late](err); is {
+			b.figures.Late++
+		}
 	}
 	switch {
 	case p.era != b.era: // it began before the last change, and says nothing about now

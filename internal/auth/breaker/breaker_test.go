@@ -122,6 +122,9 @@ func TestASlowBackendOpensIt(t *testing.T) {
 		if took := time.Since(start); took != 0 {
 			t.Errorf("an open breaker took %v", took)
 		}
+		if f := b.Figures(); f.Failed != 1 || f.Late != 1 || f.Refused != 1 {
+			t.Errorf("figures %+v", f)
+		}
 	})
 }
 

@@ -28,6 +28,7 @@ type Figures struct {
 	Waiting int    // calls under way
 	Calls   uint64 // that have ended
 	Failed  uint64 // of those: by an error, or too late
+	Late    uint64 // of those that failed: no answer came in time
 	Refused uint64 // not asked, because it was open
 	Busy    uint64 // not asked, because no place came free
 	Opened  uint64 // how often it opened

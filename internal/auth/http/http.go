@@ -15,19 +15,19 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
-	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/fantail-mqtt/fantail/internal/access"
 	"github.com/fantail-mqtt/fantail/internal/auth"
 	"github.com/fantail-mqtt/fantail/internal/auth/breaker"
+	"github.com/fantail-mqtt/fantail/internal/auth/trust"
 	"github.com/fantail-mqtt/fantail/packet"
 )
 
@@ -60,12 +60,12 @@ const maxAnswer = 64 << 10
 
 // HTTP asks a server. Any number of goroutines may use it.
 type HTTP struct {
-	request   *request
-	client    *http.Client
-	breaker   *breaker.Breaker
-	memory    *memory // nil: nothing is remembered
-	transport *http.Transport
-	logger    *slog.Logger
+	o       Options
+	request *request
+	client  atomic.Pointer[http.Client]
+	breaker *breaker.Breaker
+	memory  *memory // nil: nothing is remembered
+	logger  *slog.Logger
 }
 
 // New makes the step. It does not ask the server.
@@ -78,24 +78,46 @@ func New(o Options) (*HTTP, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := transport(&o)
+	c, err := newClient(&o)
 	if err != nil {
 		return nil, err
 	}
 	h := &HTTP{
-		request: q, transport: t, logger: o.Logger,
-		client: &http.Client{
-			Transport:     t,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
+		o: o, request: q, logger: o.Logger,
 		breaker: breaker.New(breaker.Options{
 			Name: q.server, Timeout: o.Timeout, Concurrent: o.Connections, Failures: o.Failures, Rest: o.Rest, Logger: o.Logger,
 		}),
 	}
+	h.client.Store(c)
 	if o.Cache > 0 {
 		h.memory = newMemory(o.Cache, cmp.Or(o.CacheSize, 10_000))
 	}
 	return h, nil
+}
+
+// Prepare reads the files of certificates anew. The caller commits what was
+// read, or drops it. Connections that were made by the old ones end once their
+// question is answered.
+func (h *HTTP) Prepare() (commit func(), err error) {
+	if h.o.CA+h.o.Cert == "" {
+		return func() {}, nil
+	}
+	c, err := newClient(&h.o)
+	if err != nil {
+		return nil, fmt.Errorf("http: %w", err)
+	}
+	return func() { h.client.Swap(c).CloseIdleConnections() }, nil
+}
+
+func newClient(o *Options) (*http.Client, error) {
+	t, err := transport(o)
+	if err != nil {
+		return nil, err
+	}
+	return &http.Client{
+		Transport:     t,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}, nil
 }
 
 // transport keeps connections to the server. It asks for no compression, which
@@ -107,17 +129,14 @@ func transport(o *Options) (*http.Transport, error) {
 		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
 	}
 	if o.CA != "" {
-		text, err := os.ReadFile(o.CA)
+		pool, err := trust.Authorities(o.CA)
 		if err != nil {
 			return nil, fmt.Errorf("ca: %w", err)
 		}
-		t.TLSClientConfig.RootCAs = x509.NewCertPool()
-		if !t.TLSClientConfig.RootCAs.AppendCertsFromPEM(text) {
-			return nil, fmt.Errorf("ca: %s has no certificate", o.CA)
-		}
+		t.TLSClientConfig.RootCAs = pool
 	}
 	if o.Cert != "" {
-		c, err := tls.LoadX509KeyPair(o.Cert, o.Key)
+		c, err := trust.Identity(o.Cert, o.Key)
 		if err != nil {
 			return nil, fmt.Errorf("cert: %w", err)
 		}
@@ -134,10 +153,19 @@ func (h *HTTP) Start() {
 }
 
 // Close ends the connections to the server.
-func (h *HTTP) Close() { h.transport.CloseIdleConnections() }
+func (h *HTTP) Close() { h.client.Load().CloseIdleConnections() }
 
-// Figures are those of the server's breaker.
-func (h *HTTP) Figures() breaker.Figures { return h.breaker.Figures() }
+// Breaker is what stands in front of the server.
+func (h *HTTP) Breaker() *breaker.Breaker { return h.breaker }
+
+// Remembered is how often the memory knew an answer, and how often it did not;
+// ok says that there is a memory.
+func (h *HTTP) Remembered() (hits, misses uint64, ok bool) {
+	if h.memory == nil {
+		return 0, 0, false
+	}
+	return h.memory.hits.Load(), h.memory.misses.Load(), true
+}
 
 // Name implements auth.Step.
 func (h *HTTP) Name() string { return "auth.http" }
@@ -201,7 +229,7 @@ func (h *HTTP) ask(ctx context.Context, q *http.Request) auth.Answer {
 }
 
 func (h *HTTP) exchange(q *http.Request) (reply, error) {
-	a, err := h.client.Do(q)
+	a, err := h.client.Load().Do(q)
 	if err != nil {
 		return reply{}, bare(err)
 	}

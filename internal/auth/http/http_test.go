@@ -315,7 +315,7 @@ func TestOptionsThatAreWrong(t *testing.T) {
 		"a type by hand":           {Options{URL: "https://id.example/", Headers: map[string]string{"content-type": "text/plain"}}, "format"},
 		"a length by hand":         {Options{URL: "https://id.example/", Headers: map[string]string{"content-length": "7"}}, "not for the configuration"},
 		"no such CA":               {Options{URL: "https://id.example/", CA: empty + "x"}, "ca"},
-		"a CA without any":         {Options{URL: "https://id.example/", CA: empty}, "no certificate"},
+		"a CA without any":         {Options{URL: "https://id.example/", CA: empty}, "holds no certificate"},
 		"a certificate that isn't": {Options{URL: "https://id.example/", Cert: empty, Key: empty}, "cert"},
 	} {
 		if _, err := New(c.o); err == nil || !strings.Contains(err.Error(), c.why) {
@@ -341,7 +341,7 @@ func TestServerDown(t *testing.T) {
 			t.Errorf("%v because %q, do %q", a.Verdict, a.Why, a.Do)
 		}
 	}
-	if f := h.Figures(); f.State != breaker.Open || f.Refused != 1 || strings.Contains(said.String(), "hidden") || strings.Count(said.String(), "\n") != 1 {
+	if f := h.Breaker().Figures(); f.State != breaker.Open || f.Refused != 1 || strings.Contains(said.String(), "hidden") || strings.Count(said.String(), "\n") != 1 {
 		t.Errorf("%+v\n%s", f, said.String())
 	}
 }

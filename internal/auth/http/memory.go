@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fantail-mqtt/fantail/internal/auth"
@@ -25,6 +26,8 @@ type memory struct {
 
 	mu         sync.Mutex // guards the rest; held for memory work only
 	young, old map[sum]remembered
+
+	hits, misses atomic.Uint64
 }
 
 type remembered struct {
@@ -58,8 +61,10 @@ func (m *memory) get(k sum, now time.Time) (auth.Answer, bool) {
 		r, ok = m.old[k]
 	}
 	if !ok || !now.Before(r.until) {
+		m.misses.Add(1)
 		return auth.Answer{}, false
 	}
+	m.hits.Add(1)
 	return r.answer, true
 }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -13,13 +12,14 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fantail-mqtt/fantail/internal/access"
+	"github.com/fantail-mqtt/fantail/internal/auth/trust"
 )
 
 // JWKS is a server that hands out a set of keys.
@@ -60,7 +60,7 @@ type remote struct {
 	allowed []string
 	shown   string // the URL without what may be secret in it
 	logger  *slog.Logger
-	client  *http.Client
+	client  atomic.Pointer[http.Client]
 
 	ctx  context.Context // ends with close
 	stop context.CancelFunc
@@ -91,14 +91,11 @@ func (o *JWKS) dial() (*http.Transport, error) {
 	if o.CA == "" {
 		return transport, nil
 	}
-	text, err := os.ReadFile(o.CA)
+	pool, err := trust.Authorities(o.CA)
 	if err != nil {
 		return nil, fmt.Errorf("jwks_ca: %w", err)
 	}
-	transport.TLSClientConfig.RootCAs = x509.NewCertPool()
-	if !transport.TLSClientConfig.RootCAs.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("jwks_ca: %s has no certificate", o.CA)
-	}
+	transport.TLSClientConfig.RootCAs = pool
 	return transport, nil
 }
 
@@ -119,13 +116,43 @@ func newRemote(o JWKS, allowed []string, logger *slog.Logger, transport http.Rou
 	r := &remote{
 		o: o, allowed: allowed, shown: u.Scheme + "://" + u.Host + u.Path, logger: logger,
 		wake: make(chan struct{}, 1), fetching: true, round: make(chan struct{}),
-		client: &http.Client{
-			Transport: transport, Timeout: fetchTimeout,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
 	}
+	r.client.Store(clientOver(transport))
 	r.ctx, r.stop = context.WithCancel(context.Background())
 	return r, nil
+}
+
+func clientOver(transport http.RoundTripper) *http.Client {
+	return &http.Client{
+		Transport: transport, Timeout: fetchTimeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// prepare implements source: the server is looked at anew, and known by the file
+// of authorities as it is now.
+func (r *remote) prepare() (commit func(), err error) {
+	if r.o.CA == "" {
+		return r.again, nil
+	}
+	transport, err := r.o.dial()
+	if err != nil {
+		return nil, err
+	}
+	return func() {
+		r.client.Swap(clientOver(transport)).CloseIdleConnections()
+		r.again()
+	}, nil
+}
+
+// again asks for a fetch now, unless one is under way.
+func (r *remote) again() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.fetching {
+		r.fetching = true // or as good as
+		r.wake <- struct{}{}
+	}
 }
 
 func loopback(host string) bool {
@@ -141,7 +168,7 @@ func (r *remote) start() {
 func (r *remote) close() {
 	r.stop()
 	r.done.Wait()
-	r.client.CloseIdleConnections()
+	r.client.Load().CloseIdleConnections()
 }
 
 // now implements source.
@@ -297,7 +324,7 @@ func (r *remote) get(ctx context.Context) (set *keySet, age time.Duration, err e
 	if r.modified != "" {
 		q.Header.Set("If-Modified-Since", r.modified)
 	}
-	a, err := r.client.Do(q)
+	a, err := r.client.Load().Do(q)
 	if err != nil {
 		return nil, 0, bare(err)
 	}

@@ -82,6 +82,8 @@ type source interface {
 	// ready are those of now, once it is known whether they are all that a
 	// token with this header could need.
 	ready(ctx context.Context, h *header) (*keySet, error)
+	// prepare reads what is in files anew, for the caller to commit or drop.
+	prepare() (commit func(), err error)
 	start()
 	close()
 }
@@ -135,11 +137,7 @@ func newSource(o *Options) (source, error) {
 		}
 		return newFixed([]key{k}, o.Algorithms, "the secret")
 	case o.PublicKey != "":
-		keys, err := readPEM(o.PublicKey)
-		if err != nil {
-			return nil, fmt.Errorf("public_key: %w", err)
-		}
-		return newFixed(keys, o.Algorithms, o.PublicKey)
+		return newFile(o.PublicKey, o.Algorithms)
 	case o.JWKS != nil:
 		transport, err := o.JWKS.dial()
 		if err != nil {
@@ -153,6 +151,17 @@ func newSource(o *Options) (source, error) {
 
 // Start begins to look for keys.
 func (j *JWT) Start() { j.keys.start() }
+
+// Prepare reads the keys in a file, or the file of authorities that a server of
+// keys is known by, anew. The caller commits what was read, or drops it. A
+// server of keys is looked at again.
+func (j *JWT) Prepare() (commit func(), err error) {
+	commit, err = j.keys.prepare()
+	if err != nil {
+		return nil, fmt.Errorf("jwt: %w", err)
+	}
+	return commit, nil
+}
 
 // Close ends looking for new keys.
 func (j *JWT) Close() { j.keys.close() }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/golang-jwt/jwt/v5"
 )
@@ -89,7 +90,7 @@ const maxPEM = 1 << 20
 func readPEM(file string) ([]key, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the file cannot be read: let this user read it, or correct the path: %w", err)
 	}
 	if len(text) > maxPEM {
 		return nil, fmt.Errorf("%s has %d bytes: this is no file of keys", file, len(text))
@@ -230,5 +231,40 @@ func newFixed(keys []key, allowed []string, from string) (*fixed, error) {
 
 func (f *fixed) now() *keySet                                    { return f.set }
 func (f *fixed) ready(context.Context, *header) (*keySet, error) { return f.set, nil }
+func (f *fixed) prepare() (func(), error)                        { return func() {}, nil }
 func (f *fixed) start()                                          {}
 func (f *fixed) close()                                          {}
+
+// filed is a source of keys that are in a file.
+type filed struct {
+	file    string
+	allowed []string
+	set     atomic.Pointer[keySet]
+}
+
+func newFile(file string, allowed []string) (*filed, error) {
+	f := &filed{file: file, allowed: allowed}
+	commit, err := f.prepare()
+	if err != nil {
+		return nil, err
+	}
+	commit()
+	return f, nil
+}
+
+func (f *filed) prepare() (commit func(), err error) {
+	keys, err := readPEM(f.file)
+	if err != nil {
+		return nil, fmt.Errorf("public_key: %w", err)
+	}
+	fixed, err := newFixed(keys, f.allowed, f.file)
+	if err != nil {
+		return nil, err
+	}
+	return func() { f.set.Store(fixed.set) }, nil
+}
+
+func (f *filed) now() *keySet                                    { return f.set.Load() }
+func (f *filed) ready(context.Context, *header) (*keySet, error) { return f.set.Load(), nil }
+func (f *filed) start()                                          {}
+func (f *filed) close()                                          {}

@@ -22,14 +22,13 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/url"
-	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-ldap/ldap/v3"
@@ -38,6 +37,7 @@ import (
 	"github.com/fantail-mqtt/fantail/internal/auth"
 	"github.com/fantail-mqtt/fantail/internal/auth/breaker"
 	"github.com/fantail-mqtt/fantail/internal/auth/fill"
+	"github.com/fantail-mqtt/fantail/internal/auth/trust"
 	"github.com/fantail-mqtt/fantail/packet"
 )
 
@@ -76,8 +76,10 @@ type Options struct {
 type LDAP struct {
 	o           Options
 	address     string
-	tls         *tls.Config // nil: ldap without StartTLS
-	dn          *fill.Text  // nil: search
+	host        string
+	secure      bool                       // the URL is an ldaps one
+	tls         atomic.Pointer[tls.Config] // nil: ldap without StartTLS
+	dn          *fill.Text                 // nil: search
 	filter      *fill.Text
 	groupFilter *fill.Text // nil: no search for groups
 	superuser   *ldap.DN   // nil: nobody
@@ -91,13 +93,18 @@ func New(o Options) (*LDAP, error) {
 	if err := errors.Join(l.setURL(), l.setTemplates()); err != nil {
 		return nil, err
 	}
+	trusted, err := l.trusted()
+	if err != nil {
+		return nil, err
+	}
+	l.tls.Store(trusted)
 	l.breaker = breaker.New(breaker.Options{
 		Name: l.Name(), Timeout: o.Timeout, Concurrent: o.Connections, Failures: o.Failures, Rest: o.Rest, Logger: o.Logger,
 	})
 	return l, nil
 }
 
-// setURL takes in where the directory is, and how it is trusted.
+// setURL takes in where the directory is.
 func (l *LDAP) setURL() error {
 	u, err := url.Parse(l.o.URL)
 	if err != nil || u.Hostname() == "" || u.Scheme != "ldap" && u.Scheme != "ldaps" {
@@ -105,22 +112,35 @@ func (l *LDAP) setURL() error {
 	}
 	port := map[string]string{"ldap": "389", "ldaps": "636"}[u.Scheme]
 	l.address = net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), port))
-	if u.Scheme == "ldap" && !l.o.StartTLS {
-		return nil
-	}
-	l.tls = &tls.Config{ServerName: u.Hostname(), MinVersion: tls.VersionTLS12}
-	if l.o.CA == "" {
-		return nil
-	}
-	pem, err := os.ReadFile(l.o.CA)
-	if err != nil {
-		return fmt.Errorf("ca: %w", err)
-	}
-	l.tls.RootCAs = x509.NewCertPool()
-	if !l.tls.RootCAs.AppendCertsFromPEM(pem) {
-		return fmt.Errorf("ca: %s holds no certificate: it has to be a PEM file with a CERTIFICATE block", l.o.CA)
-	}
+	l.host, l.secure = u.Hostname(), u.Scheme == "ldaps"
 	return nil
+}
+
+// trusted is how the directory is known; nil: not at all.
+func (l *LDAP) trusted() (*tls.Config, error) {
+	if !l.secure && !l.o.StartTLS {
+		return nil, nil
+	}
+	c := &tls.Config{ServerName: l.host, MinVersion: tls.VersionTLS12}
+	if l.o.CA == "" {
+		return c, nil
+	}
+	pool, err := trust.Authorities(l.o.CA)
+	if err != nil {
+		return nil, fmt.Errorf("ca: %w", err)
+	}
+	c.RootCAs = pool
+	return c, nil
+}
+
+// Prepare reads the file of authorities anew. The caller commits what was read,
+// or drops it.
+func (l *LDAP) Prepare() (commit func(), err error) {
+	trusted, err := l.trusted()
+	if err != nil {
+		return nil, fmt.Errorf("ldap: %w", err)
+	}
+	return func() { l.tls.Store(trusted) }, nil
 }
 
 // setTemplates takes in what the client's values go into.
@@ -211,8 +231,9 @@ func (l *LDAP) dial(ctx context.Context) (*conn, error) {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
 	stream := raw
-	if l.tls != nil && !l.o.StartTLS {
-		secure := tls.Client(raw, l.tls)
+	trusted := l.tls.Load()
+	if l.secure {
+		secure := tls.Client(raw, trusted)
 		if err := secure.HandshakeContext(ctx); err != nil {
 			stop()
 			_ = raw.Close()
@@ -220,10 +241,10 @@ func (l *LDAP) dial(ctx context.Context) (*conn, error) {
 		}
 		stream = secure
 	}
-	c := &conn{Conn: ldap.NewConn(stream, l.tls != nil && !l.o.StartTLS), stop: stop}
+	c := &conn{Conn: ldap.NewConn(stream, l.secure), stop: stop}
 	c.Start()
-	if l.tls != nil && l.o.StartTLS {
-		if err := c.StartTLS(l.tls); err != nil {
+	if !l.secure && l.o.StartTLS {
+		if err := c.StartTLS(trusted); err != nil {
 			c.Close()
 			return nil, answered(err, "the directory does not begin TLS", "use an ldaps URL, or leave start_tls out")
 		}

@@ -3,6 +3,8 @@
 package ldap_test
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -233,5 +235,53 @@ func TestClientsWithoutANameAreNotAskedFor(t *testing.T) {
 		if s.Concerns(r) || check(t, s, r).Verdict != auth.Ignore {
 			t.Errorf("%+v concerns it", r)
 		}
+	}
+}
+
+// The file of authorities is read again, for both ways to TLS.
+func TestAuthoritiesAreReadAgain(t *testing.T) {
+	other, _, err := newCertificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	right, err := os.ReadFile(slapd.ca)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tls := range map[string]func(*ldap.Options){
+		"ldaps":    func(o *ldap.Options) { o.URL = "ldaps://" + slapd.tls },
+		"StartTLS": func(o *ldap.Options) { o.StartTLS = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			ca := filepath.Join(t.TempDir(), "ca.pem")
+			write := func(text []byte) {
+				if err := os.WriteFile(ca, text, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			write([]byte(other))
+			s := step(t, bySearch, tls, func(o *ldap.Options) { o.CA, o.Failures = ca, 1000 })
+			known := func(want bool) {
+				t.Helper()
+				a := check(t, s, as("ann", "pencil"))
+				if (a.Verdict == auth.Allow) != want || !want && !strings.Contains(a.Why, "certificate") {
+					t.Errorf("%+v", a)
+				}
+			}
+			known(false)
+			write(right)
+			commit, err := s.Prepare()
+			if err != nil {
+				t.Fatal(err)
+			}
+			known(false)
+			commit()
+			known(true)
+			write([]byte("nonsense"))
+			if _, err := s.Prepare(); err == nil || !strings.Contains(err.Error(), "ldap: ca: "+ca+" holds no certificate: it has to be") {
+				t.Errorf("%v", err)
+			}
+			known(true)
+		})
 	}
 }

@@ -3,6 +3,9 @@ package sql
 import (
 	"database/sql/driver"
 	"errors"
+	"fmt"
+	"io/fs"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -17,13 +20,26 @@ func (postgres) parameter(n int) string { return "$" + strconv.Itoa(n) }
 
 func (postgres) connector(dsn string) (driver.Connector, error) {
 	c, err := pgx.ParseConfig(dsn)
-	if err != nil { // it may repeat the password
-		return nil, errors.New("is not such as postgres://user:password@host:5432/database?sslmode=verify-full, or names a file that cannot be read")
+	if err != nil {
+		return nil, misread(dsn, err)
 	}
 	if c.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol {
 		return nil, errors.New("default_query_exec_mode=simple_protocol pastes what a client says into the query: use exec, which also works through a pooler")
 	}
 	return stdlib.GetConnector(*c), nil
+}
+
+// misread says what is wrong with a DSN, or a file that it names. The driver's
+// own words may repeat the password, but for those about files.
+func misread(dsn string, err error) error {
+	if e, is := errors.AsType[*fs.PathError](err); is {
+		return fmt.Errorf("%s cannot be read: let this user read it, or correct the path: %w", e.Path, e.Err)
+	}
+	inner, files := errors.Unwrap(err), regexp.MustCompile(`\bssl(rootcert|cert|key)=('[^']*'|[^&\s']*)`).FindAllString(dsn, -1)
+	if inner != nil && len(files) > 0 && strings.HasSuffix(err.Error(), ": failed to configure TLS ("+inner.Error()+")") {
+		return fmt.Errorf("%s cannot be used for TLS: give PEM files with certificates, and the key that belongs to sslcert: %w", strings.Join(files, ", "), inner)
+	}
+	return errors.New("is not such as postgres://user:password@host:5432/database?sslmode=verify-full")
 }
 
 // fault goes by the class of SQLSTATE (appendix A of PostgreSQL's manual).

@@ -3,15 +3,23 @@
 package sql_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	database "database/sql"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/big"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	_ "github.com/go-sql-driver/mysql"
 	_ "github.com/jackc/pgx/v5/stdlib"
@@ -31,6 +39,7 @@ type backend struct {
 	driver string
 	dsn    string
 	sleep  string // a query's condition that takes ten seconds
+	cert   string // by which it is known over TLS
 	db     *database.DB
 }
 
@@ -90,6 +99,11 @@ func startPostgres() (*backend, error) {
 		"--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions")); err != nil {
 		return b, err
 	}
+	cert, key, err := newCertificate()
+	if err := errors.Join(err, d.Write("data/server.crt", cert), d.Write("data/server.key", key)); err != nil {
+		return b, err
+	}
+	b.cert = cert
 	b.dsn = (&url.URL{
 		Scheme: "postgres", User: url.UserPassword("fantail", secret), Host: "127.0.0.1:" + port, Path: "postgres", RawQuery: "sslmode=disable",
 	}).String()
@@ -97,7 +111,26 @@ func startPostgres() (*backend, error) {
 		return b, err
 	}
 	return b, d.Start(syscall.SIGQUIT, b.db.Ping, bin+"/postgres", "-D", "data", "-p", port, "-k", d.Dir,
-		"-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "shared_buffers=8MB", "-c", "max_wal_senders=0")
+		"-c", "listen_addresses=127.0.0.1", "-c", "ssl=on", "-c", "fsync=off", "-c", "shared_buffers=8MB", "-c", "max_wal_senders=0")
+}
+
+// newCertificate makes one for 127.0.0.1, which has signed itself.
+func newCertificate() (cert, key string, err error) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return "", "", err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	if err != nil {
+		return "", "", err
+	}
+	keyDER, err := x509.MarshalECPrivateKey(private)
+	cert = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	return cert, string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER})), err
 }
 
 func startMariaDB() (*backend, error) {

@@ -64,12 +64,15 @@ const (
 
 // SQL is the step.
 type SQL struct {
-	db       *database.DB
-	dialect  dialect
-	query    *statement
-	access   *statement // nil: no rules
-	password *password
-	breaker  *breaker.Breaker
+	db          *database.DB
+	dsn         string
+	connector   *connector
+	connections int // at most
+	dialect     dialect
+	query       *statement
+	access      *statement // nil: no rules
+	password    *password
+	breaker     *breaker.Breaker
 }
 
 // New makes the step. It does not connect: the database may come later.
@@ -78,7 +81,7 @@ func New(o Options) (*SQL, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &SQL{dialect: d}
+	s := &SQL{dialect: d, dsn: o.DSN, connections: cmp.Or(o.Connections, 8)}
 	if s.password, err = newPassword(&o); err != nil {
 		return nil, err
 	}
@@ -90,17 +93,17 @@ func New(o Options) (*SQL, error) {
 			return nil, fmt.Errorf("acl_query: %w", err)
 		}
 	}
-	connector, err := d.connector(o.DSN)
+	first, err := d.connector(o.DSN)
 	if err != nil {
 		return nil, fmt.Errorf("dsn: %w", err)
 	}
-	o.Connections = cmp.Or(o.Connections, 8)
-	s.db = database.OpenDB(connector)
-	s.db.SetMaxOpenConns(o.Connections)
-	s.db.SetMaxIdleConns(o.Connections)
+	s.connector = newConnector(first)
+	s.db = database.OpenDB(s.connector)
+	s.db.SetMaxOpenConns(s.connections)
+	s.db.SetMaxIdleConns(s.connections)
 	s.db.SetConnMaxLifetime(cmp.Or(o.ConnectionLifetime, 30*time.Minute))
 	s.breaker = breaker.New(breaker.Options{
-		Name: s.Name(), Timeout: cmp.Or(o.Timeout, 5*time.Second), Concurrent: o.Connections, Failures: o.Failures, Rest: o.Rest, Logger: o.Logger,
+		Name: s.Name(), Timeout: cmp.Or(o.Timeout, 5*time.Second), Concurrent: s.connections, Failures: o.Failures, Rest: o.Rest, Logger: o.Logger,
 	})
 	return s, nil
 }
