@@ -76,10 +76,7 @@ func flapping(l *config.Limits) ban.Flapping {
 // Enter implements listen.Guard.
 func (g *guard) Enter(h limit.Holder, listener string, a netip.Addr, descriptor int) (p *limit.Pass, wait time.Duration, no *limit.Refusal) {
 	now := time.Now()
-	full, last := g.load.Full(descriptor, now)
-	if full != "" {
-		no = &limit.Refusal{Reason: reasonOverloaded, Code: packet.ServerBusy, Why: full, Silent: last}
-	}
+	no = g.overloaded(descriptor, now)
 	if banned := g.banned(a, now); banned != nil {
 		no = banned
 	}
@@ -95,6 +92,16 @@ func (g *guard) Enter(h limit.Holder, listener string, a netip.Addr, descriptor 
 		g.tell(slog.LevelWarn, no, a, listener)
 	}
 	return p, wait, no
+}
+
+// overloaded says whether there is no room for a connection. Its descriptor is
+// below 0 if it is not known.
+func (g *guard) overloaded(descriptor int, now time.Time) *limit.Refusal {
+	full, last := g.load.Full(descriptor, now)
+	if full == "" {
+		return nil
+	}
+	return &limit.Refusal{Reason: reasonOverloaded, Code: packet.ServerBusy, Why: full, Silent: last}
 }
 
 // Come implements listen.Guard.
