@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"time"
 
 	"github.com/fantail-mqtt/fantail/internal/access"
 	"github.com/fantail-mqtt/fantail/internal/api"
@@ -59,57 +58,6 @@ func request(q *api.Question) (*ConnectRequest, error) {
 	}, nil
 }
 
-// explainConnect asks the chain as if the client connected.
-func (b *Broker) explainConnect(ctx context.Context, r *ConnectRequest) *api.Explained {
-	if e := b.explainBan(r); e != nil {
-		return e
-	}
-	if b.authenticator != nil {
-		g, err := b.authenticator.Authenticate(ctx, r)
-		e := &api.Explained{Allowed: err == nil, By: "the program's Authenticator", Why: "it lets the client in"}
-		if err != nil {
-			e.Why = err.Error()
-		} else if g != nil && g.By != "" {
-			e.By = g.By
-		}
-		return e
-	}
-	trials := b.gate.chain.Authenticate(ctx, r)
-	last := &trials[len(trials)-1]
-	e := &api.Explained{Allowed: last.Verdict == auth.Allow, By: last.Step, Why: last.Why, Do: last.Do, Steps: taken(trials)}
-	g, err := verdict(trials)
-	if refusal, ok := errors.AsType[*packet.Refusal](err); ok {
-		e.Hears = refusal.Error()
-		return e
-	}
-	id := r.ClientID
-	if g != nil && g.ClientID != "" {
-		id = g.ClientID
-	}
-	if err := b.broker.Claim(id, info(r, g)); err != nil {
-		e.Allowed, e.By, e.Why, e.Do = false, "auth.client_ids", err.Error(), "give this device a client id of its own"
-		if refusal, ok := errors.AsType[*packet.Refusal](err); ok {
-			e.Hears = refusal.Error()
-		}
-	}
-	return e
-}
-
-// explainBan finds a ban of the client, or returns nil.
-func (b *Broker) explainBan(r *ConnectRequest) *api.Explained {
-	now, a := time.Now(), ipOf(r.Peer.Addr)
-	found := b.guard.bans.Address(a, now)
-	hears := "" // the connection ends unheard
-	if found == nil {
-		found = b.guard.bans.Client(r.ClientID, r.UserName, a, now)
-		hears = packet.Refuse(packet.Banned, heard(packet.Banned)).Error()
-	}
-	if found == nil {
-		return nil
-	}
-	return &api.Explained{By: "ban " + found.ID, Why: found.Why(), Do: found.Do(), Hears: hears}
-}
-
 func taken(trials []auth.Trial) []api.StepTaken {
 	list := make([]api.StepTaken, 0, len(trials))
 	for i := range trials {
@@ -134,9 +82,9 @@ func info(r *ConnectRequest, g *Grant) *ClientInfo {
 	return i
 }
 
-// explainAccess asks the rules: for the client that is connected, else for one
-// that the authentication would let in, and without a password for one that has
-// proved its user name.
+// explainAccess asks the limits and the rules: for the client that is connected,
+// else for one that the authentication would let in, and without a password for
+// one that has proved its user name.
 func (b *Broker) explainAccess(ctx context.Context, r *ConnectRequest, a access.Ask) (*api.Explained, error) {
 	who, connected := b.broker.Who(r.ClientID)
 	var steps []api.StepTaken
@@ -156,18 +104,37 @@ func (b *Broker) explainAccess(ctx context.Context, r *ConnectRequest, a access.
 	default:
 		who = info(r, nil)
 	}
+	var limits []string
+	if a.Action == access.Publish {
+		rates, no := b.conns.Rates(who, a.QoS, a.Retain)
+		for _, rate := range rates {
+			limits = append(limits, rate.String())
+		}
+		if no != nil {
+			e := refusedBy(no)
+			e.Connected, e.Steps, e.Limits = connected, steps, limits
+			return e, nil
+		}
+	}
+	e := b.explainRules(who, a)
+	e.Connected, e.Steps, e.Limits = connected, steps, limits
+	return e, nil
+}
+
+// explainRules asks the rules about a client.
+func (b *Broker) explainRules(who *ClientInfo, a access.Ask) *api.Explained {
 	if b.authorizer != nil {
 		err := b.authorizer.Access(who, a)
-		e := &api.Explained{Allowed: err == nil, By: "the program's Authorizer", Why: "it allows that", Connected: connected, Steps: steps}
+		e := &api.Explained{Allowed: err == nil, By: "the program's Authorizer", Why: "it allows that"}
 		if err != nil {
 			e.Why = err.Error()
 		}
-		return e, nil
+		return e
 	}
 	x := b.policy.Explain(who, a)
-	e := &api.Explained{Allowed: x.Allowed, By: x.Source, Why: x.Why, Do: x.Do, Connected: connected, Steps: steps, Access: &x}
+	e := &api.Explained{Allowed: x.Allowed, By: x.Source, Why: x.Why, Do: x.Do, Access: &x}
 	if x.Rule != "" {
 		e.By = x.Rule
 	}
-	return e, nil
+	return e
 }

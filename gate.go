@@ -196,6 +196,15 @@ func (g *gate) guessing(r *ConnectRequest) error {
 	}
 }
 
+// unread is the refusal of a client whose password is not looked at. No password
+// is of one that concerns no step.
+func (g *gate) unread(r *ConnectRequest) error {
+	if _, decided := g.chain.Quick(r); decided {
+		return nil
+	}
+	return g.guessing(r)
+}
+
 // figures are those of the steps.
 func (g *gate) figures() []metrics.Step {
 	figures := g.chain.Figures()

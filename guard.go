@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/fantail-mqtt/fantail/internal/ban"
@@ -26,7 +25,7 @@ type guard struct {
 	load     *overload.Watch
 	bans     *ban.List
 	flapping *ban.Detector
-	held     heldBack
+	hush     limit.Hush // its own: a crowd of clients must not fill it
 }
 
 // Reasons of the guard's own, which are names of counters.
@@ -39,7 +38,7 @@ func newGuard(b *Broker) *guard {
 	l := &b.config.Limits
 	return &guard{
 		b: b, entrance: limit.NewEntrance(limit.Bounds{}), users: limit.NewUsers(userBounds(l)), load: overload.New(int64(l.Memory)),
-		bans: ban.NewList(), flapping: ban.NewDetector(flapping(l)), held: heldBack{last: map[string]time.Time{}, n: map[string]int{}},
+		bans: ban.NewList(), flapping: ban.NewDetector(flapping(l)),
 	}
 }
 
@@ -76,10 +75,7 @@ func flapping(l *config.Limits) ban.Flapping {
 // Enter implements listen.Guard.
 func (g *guard) Enter(h limit.Holder, listener string, a netip.Addr, descriptor int) (p *limit.Pass, wait time.Duration, no *limit.Refusal) {
 	now := time.Now()
-	full, last := g.load.Full(descriptor, now)
-	if full != "" {
-		no = &limit.Refusal{Reason: reasonOverloaded, Code: packet.ServerBusy, Why: full, Silent: last}
-	}
+	no = g.overloaded(descriptor, now)
 	if banned := g.banned(a, now); banned != nil {
 		no = banned
 	}
@@ -95,6 +91,16 @@ func (g *guard) Enter(h limit.Holder, listener string, a netip.Addr, descriptor 
 		g.tell(slog.LevelWarn, no, a, listener)
 	}
 	return p, wait, no
+}
+
+// overloaded says whether there is no room for a connection. Its descriptor is
+// below 0 if it is not known.
+func (g *guard) overloaded(descriptor int, now time.Time) *limit.Refusal {
+	full, last := g.load.Full(descriptor, now)
+	if full == "" {
+		return nil
+	}
+	return &limit.Refusal{Reason: reasonOverloaded, Code: packet.ServerBusy, Why: full, Silent: last}
 }
 
 // Come implements listen.Guard.
@@ -182,40 +188,17 @@ func ipOf(a net.Addr) netip.Addr {
 	return p.Addr()
 }
 
-// quietly is how long a reason is not logged again.
-const quietly = 10 * time.Second
-
-// heldBack keeps the log readable while many are refused for one reason.
-type heldBack struct {
-	mu   sync.Mutex // guards the rest
-	last map[string]time.Time
-	n    map[string]int
-}
-
-// may says whether to log now, and how many lines were held back before.
-func (h *heldBack) may(reason string, now time.Time) (n int, ok bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if now.Sub(h.last[reason]) < quietly {
-		h.n[reason]++
-		return 0, false
-	}
-	n = h.n[reason]
-	h.last[reason], h.n[reason] = now, 0
-	return n, true
-}
-
 // tell logs a refusal, unless one of its kind was logged lately.
 func (g *guard) tell(level slog.Level, no *limit.Refusal, a netip.Addr, listener string) {
-	n, ok := g.held.may(no.Reason, time.Now())
-	if !ok {
+	say, held := g.hush.Say(time.Now().UnixMilli(), "", no.Reason)
+	if !say {
 		return
 	}
 	attrs := []slog.Attr{slog.String("reason", no.Reason), slog.String("why", no.Why)}
 	if no.Do != "" {
 		attrs = append(attrs, slog.String("do", no.Do))
 	}
-	attrs = append(attrs, slog.String("addr", a.String()), slog.String("listener", listener), slog.Int("held_back", n))
+	attrs = append(attrs, slog.String("addr", a.String()), slog.String("listener", listener), slog.Int("held_back", held))
 	g.b.logger.LogAttrs(context.Background(), level, "connections refused", attrs...)
 }
 

@@ -85,8 +85,8 @@ func (b *Broker) newGroup() (loop.Group, error) {
 // cannotAccept logs what a listener says ten times a second while there is no
 // descriptor left.
 func (b *Broker) cannotAccept(err error) {
-	if n, ok := b.guard.held.may("accept", time.Now()); ok {
-		b.logger.Error("cannot accept", slog.Any("err", err), slog.Int("held_back", n))
+	if say, held := b.guard.hush.Say(time.Now().UnixMilli(), "", "accept"); say {
+		b.logger.Error("cannot accept", slog.Any("err", err), slog.Int("held_back", held))
 	}
 }
 

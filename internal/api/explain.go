@@ -38,6 +38,8 @@ type Explained struct {
 	// Connected says that it is about the client that is connected by this id.
 	Connected bool        `json:"connected,omitempty"`
 	Steps     []StepTaken `json:"steps,omitempty"` // of the authentication
+	// Limits are the rates that hold for what the client publishes.
+	Limits []string `json:"limits,omitempty"`
 	// Access is what the access rules say.
 	Access *access.Explanation `json:"access,omitempty"`
 }

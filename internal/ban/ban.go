@@ -243,8 +243,39 @@ func (l *List) All(now time.Time) []Ban {
 	return list
 }
 
-// Address is the ban of addresses that keeps one out, or nil.
-func (l *List) Address(a netip.Addr, now time.Time) *Ban {
+// Address is the ban of addresses that keeps one out, or nil. It counts that.
+func (l *List) Address(a netip.Addr, now time.Time) *Ban { return l.address(a, now).refuse() }
+
+// Client is the ban that keeps a client out, or nil. It counts that.
+func (l *List) Client(client, user string, a netip.Addr, now time.Time) *Ban {
+	return l.about(client, user, a, now).refuse()
+}
+
+// WouldAddress is Address without counting.
+func (l *List) WouldAddress(a netip.Addr, now time.Time) *Ban { return l.address(a, now).ban() }
+
+// WouldClient is Client without counting.
+func (l *List) WouldClient(client, user string, a netip.Addr, now time.Time) *Ban {
+	return l.about(client, user, a, now).ban()
+}
+
+// refuse counts that the rule keeps somebody out.
+func (r *rule) refuse() *Ban {
+	if r != nil {
+		r.refused.Add(1)
+	}
+	return r.ban()
+}
+
+func (r *rule) ban() *Ban {
+	if r == nil {
+		return nil
+	}
+	b := r.Ban
+	return &b
+}
+
+func (l *List) address(a netip.Addr, now time.Time) *rule {
 	if l.count.Load() == 0 || !a.IsValid() {
 		return nil
 	}
@@ -253,8 +284,7 @@ func (l *List) Address(a netip.Addr, now time.Time) *Ban {
 	return l.inNetworks("", "", a, now, func(r *rule) bool { return r.onlyAddress() })
 }
 
-// Client is the ban that keeps a client out, or nil.
-func (l *List) Client(client, user string, a netip.Addr, now time.Time) *Ban {
+func (l *List) about(client, user string, a netip.Addr, now time.Time) *rule {
 	if l.count.Load() == 0 {
 		return nil
 	}
@@ -274,7 +304,7 @@ func (l *List) Client(client, user string, a netip.Addr, now time.Time) *Ban {
 }
 
 // inNetworks looks among the bans that are kept by their network.
-func (l *List) inNetworks(client, user string, a netip.Addr, now time.Time, counts func(*rule) bool) *Ban {
+func (l *List) inNetworks(client, user string, a netip.Addr, now time.Time, counts func(*rule) bool) *rule {
 	if !a.IsValid() {
 		return nil
 	}
@@ -291,13 +321,11 @@ func (l *List) inNetworks(client, user string, a netip.Addr, now time.Time, coun
 	return nil
 }
 
-func first(rules []*rule, client, user string, a netip.Addr, now time.Time, counts func(*rule) bool) *Ban {
+func first(rules []*rule, client, user string, a netip.Addr, now time.Time, counts func(*rule) bool) *rule {
 	a = a.Unmap().WithZone("")
 	for _, r := range rules {
 		if !r.over(now) && counts(r) && r.fits(client, user, a) {
-			r.refused.Add(1)
-			b := r.Ban
-			return &b
+			return r
 		}
 	}
 	return nil

@@ -169,3 +169,25 @@ func TestFlapping(t *testing.T) {
 		t.Errorf("%d are remembered", n)
 	}
 }
+
+func TestToAskAboutABanCountsNothing(t *testing.T) {
+	l := NewList()
+	for _, b := range []Ban{{Client: "a"}, {Address: "192.0.2.1"}} {
+		if _, err := l.Add(b, at()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a := netip.MustParseAddr("192.0.2.1")
+	for range 3 {
+		if l.WouldClient("a", "", netip.Addr{}, at()) == nil || l.WouldAddress(a, at()) == nil || l.WouldAddress(a.Next(), at()) != nil || l.WouldClient("b", "", a.Next(), at()) != nil {
+			t.Fatal("who is banned would not be kept out, or somebody else would be")
+		}
+	}
+	l.Client("a", "", netip.Addr{}, at())
+	l.Address(a, at())
+	for _, b := range l.All(at()) {
+		if b.Refused != 1 {
+			t.Errorf("%s has kept out %d, want 1", b.Names(), b.Refused)
+		}
+	}
+}

@@ -178,7 +178,7 @@ type Broker struct {
 	lasting  LastingAccess               // access, if it is one; else nil
 	policy   Policy                      // the same
 	observed atomic.Pointer[Observation] // nil: nobody observes
-	Hush     Hush
+	Hush     limit.Hush                  // of what is logged of clients
 	limits   atomic.Pointer[Limits]
 	version  atomic.Pointer[string]
 	index    *route.Index

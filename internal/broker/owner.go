@@ -46,12 +46,15 @@ func (b *Broker) Claim(id string, by *Info) error {
 
 // Who is the client that is connected by a client id.
 func (b *Broker) Who(id string) (who *Info, connected bool) {
-	link := b.client(id).connection()
+	link := b.Connection(id)
 	if link == nil {
 		return nil, false
 	}
 	return link.Info(), true
 }
+
+// Connection is that of a client id, or nil.
+func (b *Broker) Connection(id string) Link { return b.client(id).connection() }
 
 // Claimed is why a client id is refused: its session is another user's.
 type Claimed struct{ ClientID, Owner string }

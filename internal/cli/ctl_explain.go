@@ -102,6 +102,12 @@ func printExplained(w io.Writer, q *api.Question, x *api.Explained) {
 	if x.Do != "" {
 		fmt.Fprintf(w, "  do        %s\n", x.Do)
 	}
+	if len(x.Limits) > 0 {
+		fmt.Fprintln(w, "limits:")
+	}
+	for _, l := range x.Limits {
+		fmt.Fprintf(w, "  %s\n", l)
+	}
 	if len(x.Steps) > 0 {
 		fmt.Fprintln(w, "steps:")
 	}

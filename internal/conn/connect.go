@@ -31,7 +31,7 @@ func (c *Conn) connect(t *broker.Tick, body []byte) error {
 		return err
 	}
 	if no := c.arrival.refused; no != nil {
-		return &Advice{Refusal: packet.Refuse(no.Code, heardOf(no.Code)), Reason: no.Reason, Why: no.Why, Do: no.Do, Told: true}
+		return Unwelcome(no)
 	}
 	if err := c.check(p); err != nil {
 		return err
@@ -62,10 +62,12 @@ func (s *Server) room() error {
 
 // full is the refusal for want of room.
 func (s *Server) full() error {
+	const why = "the server has as many connections as it may"
+	code := packet.QuotaExceeded
 	if s.o.ServerReference != "" {
-		return packet.Refuse(packet.UseAnotherServer, "the server has as many connections as it may")
+		code = packet.UseAnotherServer
 	}
-	return packet.Refuse(packet.QuotaExceeded, "the server has as many connections as it may")
+	return &Advice{Refusal: packet.Refuse(code, why), Step: "limits.connections", Why: why, Do: "raise limits.connections, or look who is connected"}
 }
 
 // keep notes what will be known of the client. CONNECT's own bytes go with the
@@ -85,17 +87,24 @@ func (c *Conn) check(p *packet.Connect) error {
 	if p.ClientID == "" && p.Version < packet.V5 && (!p.CleanStart || p.Version == packet.V31) { // 3.1.1 [MQTT-3.1.3-8]
 		return packet.Refuse(packet.ClientIdentifierNotValid, "an empty client id needs a clean session")
 	}
-	l := c.door.server.limits.Load()
-	if most := l.ClientID; most > 0 && len(p.ClientID) > most {
-		return &Advice{
-			Refusal: packet.Refuse(packet.ClientIdentifierNotValid, "the client id is too long"), Step: "limits.client_id",
-			Why: fmt.Sprintf("the client id has %d bytes and may have %d", len(p.ClientID), most),
-			Do:  "give the client a shorter one (23 bytes are fine with every broker), or raise limits.client_id",
-		}
+	if err := c.door.server.limits.Load().names(p.ClientID); err != nil {
+		return err
 	}
 	if w := p.Will; w != nil {
 		if err := topic.ValidName(w.Topic, 0); err != nil {
 			return packet.Refuse(packet.TopicNameInvalid, "the will: "+err.Error())
+		}
+	}
+	return nil
+}
+
+// names says whether a client id is one that a client may have.
+func (l *Limits) names(id string) error {
+	if most := l.ClientID; most > 0 && len(id) > most {
+		return &Advice{
+			Refusal: packet.Refuse(packet.ClientIdentifierNotValid, "the client id is too long"), Step: "limits.client_id",
+			Why: fmt.Sprintf("the client id has %d bytes and may have %d", len(id), most),
+			Do:  "give the client a shorter one (23 bytes are fine with every broker), or raise limits.client_id",
 		}
 	}
 	return nil
@@ -208,13 +217,25 @@ func heardOf(code packet.Code) string {
 	}
 }
 
+// AdviceOf is a refusal with what the log says of it.
+func AdviceOf(err error) Advice {
+	a, ok := errors.AsType[*Advice](err)
+	if !ok {
+		r := asRefusal(err)
+		a = &Advice{Refusal: r, Why: r.Why}
+	}
+	advice := *a
+	advice.Reason = cmp.Or(a.Reason, name(a.Refusal.Code))
+	return advice
+}
+
 func (a *Advice) Error() string { return a.Refusal.Error() + " (" + a.Do + ")" }
 
 // Unwrap is the refusal.
 func (a *Advice) Unwrap() error { return a.Refusal }
 
-// claimed is the refusal of a client id that is another user's.
-func claimed(err error) error {
+// Claimed is the refusal of a client id that is another user's.
+func Claimed(err error) error {
 	c, ok := errors.AsType[*broker.Claimed](err)
 	if !ok {
 		return err
@@ -282,10 +303,7 @@ func (c *Conn) accept(t *broker.Tick, p *packet.Connect, grant *access.Grant, fi
 	}
 	user, ok := s.share(c.grant(), p.ClientID, c.user)
 	if !ok {
-		return &Advice{
-			Refusal: packet.Refuse(packet.QuotaExceeded, "the user has as many connections as it may"), Reason: "user_connections",
-			Why: "the user has its limits.per_user.connections already", Do: "raise it, or look who uses the account",
-		}
+		return userFull()
 	}
 	if !s.o.Broker.Admit(s.limits.Load().Connections) { // others came while somebody decided about this one
 		user.Leave(limit.At(t.Now()))
@@ -301,7 +319,7 @@ func (c *Conn) accept(t *broker.Tick, p *packet.Connect, grant *access.Grant, fi
 	c.state = up
 	if _, err := s.o.Broker.Connect(t, c, r); err != nil {
 		c.state = before
-		return claimed(err)
+		return Claimed(err)
 	}
 	s.o.Wheel.Stop(c.arrival)
 	c.arrival = nil
@@ -328,8 +346,22 @@ func (s *Server) share(g *access.Grant, id, user string) (share *limit.User, ok 
 	if s.o.Users == nil || g == nil {
 		return nil, true
 	}
+	return s.o.Users.Enter(user, s.replaces(id, user))
+}
+
+// replaces says whether a client of a user takes the place of another of its
+// connections.
+func (s *Server) replaces(id, user string) bool {
 	now, here := s.o.Broker.Who(id)
-	return s.o.Users.Enter(user, here && now.UserName == user)
+	return here && now.UserName == user
+}
+
+// userFull is the refusal by a user that has all its connections.
+func userFull() error {
+	return &Advice{
+		Refusal: packet.Refuse(packet.QuotaExceeded, "the user has as many connections as it may"), Reason: "user_connections",
+		Why: "the user has its limits.per_user.connections already", Do: "raise it, or look who uses the account",
+	}
 }
 
 // terms are what the connection agrees on.
@@ -411,49 +443,35 @@ func (c *Conn) refuse(err error) {
 	if c.state == over {
 		return
 	}
-	r := asRefusal(err)
 	c.state = over
 	c.door.server.o.Wheel.Stop(c.arrival)
-	reason := name(r.Code)
-	advice, advised := errors.AsType[*Advice](err)
-	if advised {
-		reason = cmp.Or(advice.Reason, reason)
-	}
-	c.door.server.o.Broker.Stats().Refused.Add(reason)
+	a := AdviceOf(err)
+	c.door.server.o.Broker.Stats().Refused.Add(a.Reason)
 	attrs := []any{
 		slog.String("addr", c.addr().String()), slog.String("listener", c.door.listener),
-		slog.String("client", shown(c.id())), slog.String("user", shown(c.user)), slog.String("reason", reason),
+		slog.String("client", shown(c.id())), slog.String("user", shown(c.user)), slog.String("reason", a.Reason), slog.String("why", a.Why),
 	}
-	if advised {
-		attrs = append(attrs, slog.String("why", advice.Why))
-		for _, a := range []slog.Attr{slog.String("step", advice.Step), slog.String("do", advice.Do)} {
-			if a.Value.String() != "" {
-				attrs = append(attrs, a)
-			}
+	for _, s := range []slog.Attr{slog.String("step", a.Step), slog.String("do", a.Do)} {
+		if s.Value.String() != "" {
+			attrs = append(attrs, s)
 		}
-	} else {
-		attrs = append(attrs, slog.String("why", r.Why))
 	}
 	who := c.id() + "@" + c.addr().String()
 	if i := strings.LastIndexByte(who, ':'); i > 0 {
 		who = who[:i] // the port changes
 	}
 	level := slog.LevelInfo
-	if advised && advice.Told {
+	if a.Told {
 		level = slog.LevelDebug
 	}
-	what := reason
-	if advised {
-		what += " " + advice.Step
-	}
-	say, held := c.door.server.o.Broker.Hush.Say(time.Now().UnixMilli(), who, what)
+	say, held := c.door.server.o.Broker.Hush.Say(time.Now().UnixMilli(), who, a.Reason+" "+a.Step)
 	if held > 0 {
 		attrs = append(attrs, slog.Int("held_back", held))
 	}
 	if say {
 		c.door.server.o.Logger.Log(c.door.server.ctx, level, "connection refused", attrs...)
 	}
-	c.sock.Finish(c.refusal(r), io.EOF)
+	c.sock.Finish(c.refusal(a.Refusal), io.EOF)
 }
 
 // shown is what a stranger says of itself as it can stand in the log: its

@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/fantail-mqtt/fantail/internal/access"
@@ -28,15 +29,19 @@ const leniency = 5000 // milliseconds
 // forgotten.
 const forgetting = 2000 // milliseconds
 
-// meter watches the limits of one client. The loop owns it.
+// meter watches the limits of one client.
 type meter struct {
 	conn   *Conn
 	timer  wheel.Entry
 	limits *Limits
 
+	// the loop's, and for others to look at; unix milliseconds
+	since, seen atomic.Int64    // since when, and last when, more than a burst was on its way
+	until       [2]atomic.Int64 // when messages and bytes are taken in again
+
+	// owned by the loop
 	messages, bytes limit.Bucket
-	since, seen     int64 // since when, and last when, more than a burst was on its way; unix milliseconds
-	refuse          int   // messages of QoS 1 and 2 that are to be refused
+	refuse          int // messages of QoS 1 and 2 that are to be refused
 }
 
 // limitsOf are the limits of a client with a grant.
@@ -180,6 +185,8 @@ func (m *meter) over(t *broker.Tick, f packet.Frame, size int, rest []byte) bool
 		return false
 	}
 	c.slowed = true
+	m.until[0].Store(t.Now() + m.messages.Wait(now).Milliseconds())
+	m.until[1].Store(t.Now() + m.bytes.Wait(now).Milliseconds())
 	c.sock.Pause()
 	c.door.server.o.Broker.Stats().RateSlowed.Add(reason)
 	c.door.server.o.Wheel.Set(m, t.Now()+int64((wait+time.Millisecond-1)/time.Millisecond))
@@ -199,23 +206,33 @@ func (m *meter) bears(t *broker.Tick, rest []byte) bool {
 	}
 	now := t.Now()
 	if excess <= 0 {
-		if now-m.seen > forgetting {
-			m.since = 0
+		if now-m.seen.Load() > forgetting {
+			m.since.Store(0)
 		}
 		return true
 	}
-	if m.since == 0 || now-m.seen > max(forgetting, m.longest()) {
-		m.since = now
+	if m.since.Load() == 0 || now-m.seen.Load() > m.longest() {
+		m.since.Store(now)
 	}
-	m.seen = now
-	switch behind := now - m.since; {
+	m.seen.Store(now)
+	switch behind := m.behind(now); {
 	case behind >= 2*leniency:
-		m.conn.fail(t, packet.Refuse(packet.MessageRateTooHigh, "the client sends faster than it may, and does not slow down"))
+		m.conn.fail(t, packet.Refuse(packet.MessageRateTooHigh, whyTooFast))
 		return false
 	case behind >= leniency && m.conn.version == packet.V5 && publishes > 0:
 		m.refuse = excess
 	}
 	return true
+}
+
+// behind is how long the client has had more than a burst on its way, in
+// milliseconds.
+func (m *meter) behind(now int64) int64 {
+	since := m.since.Load()
+	if since == 0 || now-m.seen.Load() > m.longest() {
+		return 0
+	}
+	return now - since
 }
 
 // longest is about how long a wait may be without the client's having been read

@@ -105,6 +105,12 @@ func TestAClientThatKeepsMoreThanABurstOnItsWay(t *testing.T) {
 				break
 			}
 			a, _ := packet.ParseAck(g.Type, g.Body, packet.V5)
+			if first := a.Code == packet.QuotaExceeded && refused == 0; first || good == 0 {
+				_, why := w.server.Rates(&broker.Info{ClientID: "a"}, 1, false) // as it is explained
+				if first != (why != nil) || first && (AdviceOf(why).Reason != "rate_in" || AdviceOf(why).Refusal.Code != a.Code) {
+					t.Errorf("%v is explained by %v", a.Code, why)
+				}
+			}
 			if a.Code == packet.QuotaExceeded && refused == 0 {
 				refused = time.Since(start)
 			}

@@ -11,6 +11,8 @@
 // each address and each listener, and those that have not yet said who they are.
 // Its tables are bounded: what a scan by a million addresses leaves behind is
 // forgotten, the oldest first.
+//
+// A [Hush] counts lines of the log, so that many refusals are one line.
 package limit
 
 import (

@@ -133,13 +133,12 @@ func (e *Entrance) Enter(h Holder, listener string, a netip.Addr, now time.Durat
 	p.counted = bounds.Connections > 0
 	switch {
 	case p.counted && p.listener.connections > bounds.Connections:
-		no = &Refusal{Reason: ReasonListenerConnections, Code: packet.QuotaExceeded, Why: fmt.Sprintf(
-			"the listener has its max_connections of %d already", bounds.Connections)}
+		no = bounds.full()
 	case a.IsValid():
 		wait, no = e.address(p, a, now, &outs)
 	}
 	if no == nil {
-		wait, no = e.pace(p, bounds.Connects, wait, now)
+		wait, no = e.pace(p.listener, &e.connects, bounds.Connects, wait, now)
 	}
 	if no != nil {
 		p.refuse()
@@ -147,6 +146,36 @@ func (e *Entrance) Enter(h Holder, listener string, a netip.Addr, now time.Durat
 	e.mu.Unlock()
 	outs.run()
 	return p, wait, no
+}
+
+// Would is what Enter would refuse a connection for, or nil. It counts nothing.
+// The listener may be empty and the address the zero one if they are not known.
+func (e *Entrance) Would(listener string, a netip.Addr, now time.Duration) (no *Refusal) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var at entry // copies: what is taken out of them is taken from nobody
+	if l := e.listeners[listener]; l != nil {
+		at = *l
+	}
+	all, bounds, wait := e.connects, e.bounds.Listeners[listener], time.Duration(0)
+	switch {
+	case bounds.Connections > 0 && at.connections >= bounds.Connections:
+		return bounds.full()
+	case a.IsValid():
+		from := e.addresses.look(Key(a))
+		from.connections++
+		wait, no = e.bounds.address(&from, now)
+	}
+	if no == nil {
+		_, no = e.pace(&at, &all, bounds.Connects, wait, now)
+	}
+	return no
+}
+
+// full is the refusal by a listener that has all its connections.
+func (b *ListenerBounds) full() *Refusal {
+	return &Refusal{Reason: ReasonListenerConnections, Code: packet.QuotaExceeded, Why: fmt.Sprintf(
+		"the listener has its max_connections of %d already", b.Connections)}
 }
 
 // evictions are connections to be ended once the lock is free: they leave by it.
@@ -210,6 +239,11 @@ func (e *Entrance) address(p *Pass, a netip.Addr, now time.Duration, outs *evict
 		outs.add(e, at.waiting.first, fmt.Sprintf(
 			"%d connections of the address have not sent CONNECT or are not let in yet (limits.unauthenticated.per_address): the oldest makes room for a new one", b.AddressStrangers))
 	}
+	return b.address(at, now)
+}
+
+// address decides about a connection that was counted under its address.
+func (b *Bounds) address(at *entry, now time.Duration) (wait time.Duration, no *Refusal) {
 	if b.AddressConnections > 0 && at.connections > b.AddressConnections {
 		return 0, &Refusal{Reason: ReasonAddressConnections, Code: packet.QuotaExceeded, Why: fmt.Sprintf(
 			"the address has its limits.per_address.connections of %d already", b.AddressConnections)}
@@ -223,18 +257,18 @@ func (e *Entrance) address(p *Pass, a netip.Addr, now time.Duration, outs *evict
 
 // pace takes a connection from the rates of its listener and of all. The caller
 // holds e.mu.
-func (e *Entrance) pace(p *Pass, r Rate, so time.Duration, now time.Duration) (wait time.Duration, no *Refusal) {
-	if wait = p.listener.connects.Take(r, 1, now); wait > Patience {
-		p.listener.connects.Give(r, 1)
+func (e *Entrance) pace(at *entry, all *Bucket, r Rate, so time.Duration, now time.Duration) (wait time.Duration, no *Refusal) {
+	if wait = at.connects.Take(r, 1, now); wait > Patience {
+		at.connects.Give(r, 1)
 		return 0, tooFast("the listener", "connect_rate", r)
 	}
-	all := e.connects.Take(e.bounds.Connects, 1, now)
-	if all > Patience {
-		e.connects.Give(e.bounds.Connects, 1)
-		p.listener.connects.Give(r, 1)
+	long := all.Take(e.bounds.Connects, 1, now)
+	if long > Patience {
+		all.Give(e.bounds.Connects, 1)
+		at.connects.Give(r, 1)
 		return 0, tooFast("the broker", "limits.connect_rate", e.bounds.Connects)
 	}
-	return max(so, wait, all), nil
+	return max(so, wait, long), nil
 }
 
 func tooFast(who, key string, r Rate) *Refusal {

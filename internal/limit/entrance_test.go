@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
 // guest is a connection of a test.
@@ -205,5 +207,59 @@ func TestRefusedConnectionsDoNotCount(t *testing.T) {
 	first.Leave(start)
 	if _, no := enter("192.0.2.1"); no != nil {
 		t.Errorf("the address has no connection: %v", no)
+	}
+}
+
+// Would says what Enter does, however often it is asked before.
+func TestWouldIsEnterWithoutCounting(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		small := rapid.IntRange(0, 3)
+		e := NewEntrance(Bounds{
+			Connects: Rate(small.Draw(t, "rate")), AddressConnects: Rate(small.Draw(t, "address's rate")), AddressConnections: small.Draw(t, "address's"),
+			Listeners: map[string]ListenerBounds{"l": {Rate(small.Draw(t, "listener's rate")), small.Draw(t, "listener's")}},
+		})
+		now := start
+		var in []*Pass
+		for range rapid.IntRange(1, 30).Draw(t, "steps") {
+			now += time.Duration(rapid.IntRange(0, 1500).Draw(t, "passed")) * time.Millisecond
+			if len(in) > 0 && rapid.Bool().Draw(t, "leaves") {
+				in[0].Leave(now)
+				in = in[1:]
+				continue
+			}
+			l, a := rapid.SampledFrom([]string{"l", "m"}).Draw(t, "listener"), addr(rapid.SampledFrom([]string{"192.0.2.1", "192.0.2.2"}).Draw(t, "address"))
+			var would *Refusal
+			for range 3 {
+				would = e.Would(l, a, now)
+			}
+			p, _, no := e.Enter(nil, l, a, now)
+			if (would == nil) != (no == nil) || no != nil && *would != *no {
+				t.Fatalf("it would be %v, and is %v", would, no)
+			}
+			if no != nil {
+				p.Leave(now)
+				continue
+			}
+			in = append(in, p)
+		}
+	})
+}
+
+func TestToAskAboutAUserCountsNothing(t *testing.T) {
+	u := NewUsers(UserBounds{Connections: 2, Messages: 1})
+	for range 5 {
+		if !u.Would("ann", false) {
+			t.Fatal("nobody is there yet")
+		}
+	}
+	one, _ := u.Enter("ann", false)
+	if _, ok := u.Enter("ann", false); !ok || u.Would("ann", false) || !u.Would("ann", true) || !u.Would("bob", false) {
+		t.Error("two are there")
+	}
+	one.Take(5, 0, start)
+	for range 3 {
+		if _, wait, _ := u.Rates("ann", start); wait != 4*time.Second {
+			t.Errorf("she waits %v", wait)
+		}
 	}
 }

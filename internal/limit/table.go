@@ -43,6 +43,16 @@ func (t *table[K]) enter(key K) *entry {
 	return e
 }
 
+// look is a copy of the entry of somebody, who does not come. Nobody's is empty.
+func (t *table[K]) look(key K) entry {
+	for _, m := range []map[K]*entry{t.live, t.young, t.older} {
+		if e := m[key]; e != nil {
+			return *e
+		}
+	}
+	return entry{}
+}
+
 // leave is the end of a connection.
 func (t *table[K]) leave(key K, e *entry, now time.Duration) {
 	if e.refs--; e.refs > 0 {

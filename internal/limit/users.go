@@ -51,15 +51,41 @@ func (u *Users) Enter(name string, replaces bool) (user *User, ok bool) {
 		return nil, true
 	}
 	e := u.table.enter(name)
-	most := u.bounds.Connections
-	if replaces {
-		most++
-	}
-	if u.bounds.Connections > 0 && e.refs > most {
+	if u.bounds.full(e.refs-1, replaces) {
 		e.refs--
 		return nil, false
 	}
 	return &User{users: u, name: name, entry: e}, true
+}
+
+// full says whether a user with so many connections may have no further one.
+func (b *UserBounds) full(has int, replaces bool) bool {
+	if replaces {
+		has--
+	}
+	return b.Connections > 0 && has >= b.Connections
+}
+
+// Would says whether Enter would be ok, and counts nothing.
+func (u *Users) Would(name string, replaces bool) (ok bool) {
+	if u == nil || name == "" {
+		return true
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	e := u.table.look(name)
+	return !u.bounds.full(e.refs, replaces)
+}
+
+// Rates are those of a user, and how long it has to wait for each now.
+func (u *Users) Rates(name string, now time.Duration) (b UserBounds, messages, bytes time.Duration) {
+	if u == nil || name == "" {
+		return UserBounds{}, 0, 0
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	e := u.table.look(name)
+	return u.bounds, e.messages.Wait(now), e.bytes.Wait(now)
 }
 
 // Leave is the end of a connection.

@@ -1,9 +1,10 @@
-package broker
+package limit
 
 import "sync"
 
 // Hush lets through one of many lines of a log that say the same of the same
-// client, and counts the others. A crowd of clients cannot make it grow.
+// client, and counts the others. A crowd of clients cannot make it grow: beyond
+// what it remembers, those that are new go unsaid.
 type Hush struct {
 	mu   sync.Mutex // guards the rest
 	said map[hushed]*saying
