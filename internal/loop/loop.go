@@ -75,7 +75,7 @@ type Descripted interface {
 type Local interface {
 	// End is called when a tick's last handler has returned.
 	End()
-	// Calm is called when an event loop has had nothing to do for a while.
+	// Calm is called when a loop has had nothing to do for a while.
 	Calm()
 }
 
@@ -95,7 +95,9 @@ type Group interface {
 
 // Options of a group.
 type Options struct {
-	Loops int // 0: one for each processor
+	// Loops is how many there are, and how many ticks of the portable transport at
+	// once; 0: one for each processor.
+	Loops int
 	// Tick is the least time from the beginning of a loop's tick to that of the
 	// next: what comes meanwhile is taken in together. 0: none. The portable
 	// transport has no ticks.
