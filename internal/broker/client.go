@@ -220,7 +220,7 @@ func (t *Tick) take(c *Client) {
 	t.allow(c)
 	t.work.Out, t.work.Ahead, t.work.Share = c.out, c.ahead(), false
 	if t.work.Out == nil {
-		t.work.Out = t.buffer(c.broad > 0)
+		t.work.Out = t.buffer(c.broad > 0 && !c.blocked)
 	}
 }
 

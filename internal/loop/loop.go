@@ -81,7 +81,7 @@ type Local interface {
 	// EndSome is End that may leave some of what only messages for many have caused,
 	// and leaves all of it if that is to be held. It says whether it did.
 	EndSome(hold bool) (more bool)
-	// Calm is called when an event loop has had nothing to do for a while.
+	// Calm is called when a loop has had nothing to do for a while.
 	Calm()
 }
 
@@ -101,7 +101,9 @@ type Group interface {
 
 // Options of a group.
 type Options struct {
-	Loops int // 0: one for each processor
+	// Loops is how many there are, and how many ticks of the portable transport at
+	// once; 0: one for each processor.
+	Loops int
 	// Tick is the least time from the beginning of a loop's tick to that of the
 	// next: what comes meanwhile is taken in together. 0: none. The portable
 	// transport has no ticks.

@@ -12,7 +12,7 @@ import (
 // connection and another writes it. It runs on every system, and over streams
 // that have no descriptor.
 type Portable struct {
-	locals  sync.Pool
+	locals  *locals
 	onError func(error)
 
 	mu        sync.Mutex // guards the rest
@@ -25,7 +25,7 @@ type Portable struct {
 // NewPortable makes the portable transport.
 func NewPortable(o Options) *Portable {
 	return &Portable{
-		locals:    sync.Pool{New: func() any { return o.Local() }},
+		locals:    newLocals(o),
 		onError:   o.OnError,
 		conns:     map[*pconn]struct{}{},
 		listeners: map[net.Listener]struct{}{},
@@ -48,6 +48,7 @@ func (g *Portable) Close() {
 		c.Close(ErrGroupClosed)
 	}
 	g.done.Wait()
+	g.locals.end()
 }
 
 // Serve accepts connections from ln.
@@ -157,14 +158,14 @@ func (c *pconn) Descriptor() int {
 
 // handle calls f as the loop would: alone, and with a tick's end behind it.
 func (c *pconn) handle(f func(l Local)) {
-	l, _ := c.group.locals.Get().(Local)
 	c.handling.Lock()
+	l := c.group.locals.take()
 	if !c.gone {
 		f(l)
 	}
 	c.handling.Unlock()
 	l.End()
-	c.group.locals.Put(l)
+	c.group.locals.give(l)
 }
 
 func (c *pconn) readAll(accept Acceptor) {
