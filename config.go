@@ -22,6 +22,9 @@ type Step = config.Step
 // StepUsers checks clients against the users of Auth.
 type StepUsers = config.StepUsers
 
+// StepPasswordFile checks clients against a file of mosquitto_passwd's.
+type StepPasswordFile = config.StepPasswordFile
+
 // StepAccounts lets in accounts that are managed at run time.
 type StepAccounts = config.StepAccounts
 

@@ -117,6 +117,9 @@ type Broker struct {
 	draining  bool
 	running   bool
 	rules     ruleSet // of the configuration
+
+	settingUp sync.Mutex // guards the rest, while the rules change by it
+	setUp     bool       // whether clients can show who they are
 }
 
 // New makes a broker. It opens no listener: Run serves. With a data folder it
@@ -338,20 +341,31 @@ func outside(m *message.Message) Message {
 	return out
 }
 
-// Reload takes over from c what can change while the broker runs, its limits
-// and access rules, and reads the certificates, the acl_file, the password files
-// and the other files of auth.chain anew. Connections stay, with what they were promised: the receive maximum
-// and the topic alias maximum are for the next Run, a packet limit is for
-// connections to come. What is wrong is returned and leaves everything as it was.
+// Reload takes over from c what can change while the broker runs, its limits,
+// access rules and users, and reads the certificates, the acl_file, the password
+// files and the other files of auth.chain anew. Connections stay, with what they
+// were promised: the receive maximum and the topic alias maximum are for the next
+// Run, a packet limit is for connections to come. But those end whose user is gone
+// or has another password, and those whose certificate is revoked. What is wrong
+// is returned and leaves everything as it was.
 func (b *Broker) Reload(c Config) error {
 	if err := c.Validate(); err != nil {
 		return err
 	}
-	c = c.WithDefaults()
+	if err := b.takeOver(c.WithDefaults()); err != nil {
+		return err
+	}
+	b.lookSetUp()
+	b.sendAway()
+	return nil
+}
+
+// takeOver brings into force what can change.
+func (b *Broker) takeOver(c Config) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var all changes
-	all.add(b.gate.reload())
+	all.add(b.gate.reload(&c.Auth))
 	all.add(b.reloadRules(&c.Access))
 	for _, l := range b.listeners {
 		all.add(l.Prepare())

@@ -59,13 +59,9 @@ func (g *gate) close() {
 func (b *Broker) newGate() (*gate, error) {
 	a := &b.config.Auth
 	g := &gate{hashes: hash.NewPool(0, 0), guesses: limit.NewGuesses(max(b.config.Limits.WrongPasswords, 0))}
-	users := make([]auth.User, 0, len(a.Users))
-	for _, u := range a.Users {
-		users = append(users, auth.User{Name: u.Name, Password: string(u.Password)})
-	}
 	secret := b.secret()
 	var err error
-	if g.users, err = auth.NewUsers(users, secret, g.hashes); err != nil {
+	if g.users, err = auth.NewUsers(users(a), secret, g.hashes); err != nil {
 		return nil, fmt.Errorf("auth.users: %w", err)
 	}
 	g.managed = b.newManaged(g.hashes, secret)
@@ -77,10 +73,18 @@ func (b *Broker) newGate() (*gate, error) {
 		}
 		g.steps = append(g.steps, s)
 	}
-	g.setUp = func() bool { return len(a.Users)+len(a.Chain)+g.count() > 0 }
+	g.setUp = func() bool { return g.users.Count()+len(a.Chain)+g.count() > 0 }
 	g.chain = auth.NewChain(g.steps, a.Anonymous, g.setUp)
 	g.scram = auth.NewSCRAM(secret, sources(g.steps)...)
 	return g, nil
+}
+
+func users(a *config.Auth) []auth.User {
+	list := make([]auth.User, 0, len(a.Users))
+	for _, u := range a.Users {
+		list = append(list, auth.User{Name: u.Name, Password: string(u.Password)})
+	}
+	return list
 }
 
 // step makes one step of the chain.
@@ -125,10 +129,15 @@ type filed interface {
 	Prepare() (commit func(), err error)
 }
 
-// reload reads anew what the steps have read from files. Nothing of it is in
-// force before commit.
-func (g *gate) reload() (commit func(), err error) {
+// reload takes over the users of a configuration, and reads anew what the steps
+// have read from files. Nothing of it is in force before commit.
+func (g *gate) reload(a *config.Auth) (commit func(), err error) {
 	var all changes
+	commit, err = g.users.Replace(users(a))
+	if err != nil {
+		err = fmt.Errorf("auth.users: %w", err)
+	}
+	all.add(commit, err)
 	for i, s := range g.steps {
 		if f, ok := s.(filed); ok {
 			commit, err := f.Prepare()

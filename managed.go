@@ -54,13 +54,6 @@ func (m *managed) count() int { return m.accounts.Count() + m.devices.Count() }
 // watchSetUp lets the access rules know once there is a first account, or device;
 // and the owner, if no step of the chain asks about them.
 func (b *Broker) watchSetUp() {
-	known := false
-	look := func(string, []byte, bool) {
-		if now := b.gate.setUp(); now != known {
-			known = now
-			b.changeRules(func(s *access.Sources) { s.SetUp = now })
-		}
-	}
 	asked := func(of func(*config.Step) bool) bool {
 		return slices.ContainsFunc(b.config.Auth.Steps(), func(s config.Step) bool { return of(&s) })
 	}
@@ -68,15 +61,26 @@ func (b *Broker) watchSetUp() {
 		account.Space: !asked(func(s *config.Step) bool { return s.Accounts != nil }),
 		device.Space:  !asked(func(s *config.Step) bool { return s.Devices != nil }),
 	}
-	look("", nil, false)
+	b.lookSetUp()
 	for _, space := range []string{account.Space, device.Space} {
 		b.broker.OnSetting(space, func(name string, value []byte, gone bool) { // until the broker ends
 			if idle[space] && !gone {
 				idle[space] = false
 				forwardLog(b).Warn("nobody is let in by what is managed at run time: add a step "+space+"s to auth.chain", slog.String("name", name))
 			}
-			look(name, value, gone)
+			b.lookSetUp()
 		})
+	}
+}
+
+// lookSetUp lets the access rules know if there is a first account, or none any
+// more.
+func (b *Broker) lookSetUp() {
+	b.settingUp.Lock()
+	defer b.settingUp.Unlock()
+	if now := b.gate.setUp(); now != b.setUp {
+		b.setUp = now
+		b.changeRules(func(s *access.Sources) { s.SetUp = now })
 	}
 }
 

@@ -59,12 +59,12 @@ func TestAPasswordFileIsReadAgainWhileClientsAreConnected(t *testing.T) {
 		if err := s.Reload(c); err != nil {
 			t.Fatal(err)
 		}
-		s.connect(t, "f", as("bob", "pencil"))
+		bob, _ := s.connect(t, "f", as("bob", "pencil"))
 		if ack := s.dial(t).hello("g", as("ann", "pencil")); ack.Code != packet.BadUserNameOrPassword {
 			t.Errorf("who is gone from the file: %v", ack.Code)
 		}
-		ann.send(packet.AppendPingreq(nil)) // is as she was
-		ann.expect(packet.PINGRESP)
+		ann.sentAway(packet.NotAuthorized)
+		bob.quiet()
 	})
 }
 

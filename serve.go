@@ -107,6 +107,9 @@ func (b *Broker) open(l config.Listener) error {
 			if p.TLS != nil && len(p.TLS.VerifiedChains) > 0 {
 				peer.Certificate = p.TLS.PeerCertificates[0]
 			}
+			if p.Vouched != nil {
+				peer.Voucher = p.Vouched
+			}
 			return b.conns.AcceptAs(c, peer, conn.Entry{Pass: p.Pass, Due: p.Due, Refused: p.Refused})
 		},
 	}, l)

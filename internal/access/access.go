@@ -30,6 +30,14 @@ type Peer struct {
 	Listener    string
 	Origin      string            // of a browser's WebSocket
 	Certificate *x509.Certificate // the client's, verified; nil: it showed none
+	Voucher     Voucher           // nil: nothing that was verified can be taken back
+}
+
+// Voucher is what stands behind a connection whoever let it in, such as a
+// certificate that can be revoked.
+type Voucher interface {
+	// Fault says why it does so no more, for the owner; empty: it does.
+	Fault() string
 }
 
 // Grant is what was found out about a client when it was let in. It does not
@@ -74,6 +82,7 @@ type Info struct {
 	Expiry      uint32
 	ConnectedAt int64  // unix milliseconds
 	Grant       *Grant // nil: nobody knows the client
+	Voucher     Voucher
 	// Restored says that the client has not come back since the broker started:
 	// of what is here, only ClientID, UserName and Grant.UserName are known.
 	Restored bool

@@ -109,8 +109,8 @@ func rfc7677(t testing.TB) *users {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u.byName["user"] = &known{name: "user", verifier: verifier}
-	u.prepared["user"] = u.byName["user"]
+	k := map[string]*known{"user": {name: "user", verifier: verifier}}
+	u.table.Store(&table{byName: k, prepared: k})
 	u.scram.nonce = func() string { return "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0" }
 	return u
 }
@@ -143,7 +143,7 @@ func TestTheExampleOfRFC7677(t *testing.T) {
 		t.Error("done twice")
 	}
 	wantRefusal(t, err, packet.NotAuthorized)
-	if !u.fits("user", []byte("pencil")) {
+	if _, ok := u.fits("user", []byte("pencil")); !ok {
 		t.Error("the password is refused in the clear")
 	}
 }

@@ -49,7 +49,7 @@ func TestCheck(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			if got := u.fits(c.name, []byte(c.password)); got != c.want {
+			if _, got := u.fits(c.name, []byte(c.password)); got != c.want {
 				t.Errorf("Check(%q, %q) = %v, want %v", c.name, c.password, got, c.want)
 			}
 		})
@@ -67,7 +67,7 @@ func TestNewUsersTellsAllMistakes(t *testing.T) {
 }
 
 func TestNoUsersKnowNobody(t *testing.T) {
-	if newUsers(t).fits("ann", nil) {
+	if _, ok := newUsers(t).fits("ann", nil); ok {
 		t.Error("somebody got in")
 	}
 }
@@ -75,11 +75,11 @@ func TestNoUsersKnowNobody(t *testing.T) {
 func TestTheSamePasswordHasOtherVerifiers(t *testing.T) {
 	a := newUsers(t, User{"ann", "pencil"}, User{"bob", "pencil"})
 	b := newUsers(t, User{"ann", "pencil"})
-	ann := a.byName["ann"].verifier
-	if bob := a.byName["bob"].verifier; ann.Salt == bob.Salt || string(ann.StoredKey) == string(bob.StoredKey) {
+	ann := a.table.Load().byName["ann"].verifier
+	if bob := a.table.Load().byName["bob"].verifier; ann.Salt == bob.Salt || string(ann.StoredKey) == string(bob.StoredKey) {
 		t.Error("two users share their salt")
 	}
-	if later := b.byName["ann"].verifier; ann.Salt == later.Salt {
+	if later := b.table.Load().byName["ann"].verifier; ann.Salt == later.Salt {
 		t.Error("the salt is the same in another run")
 	}
 }
@@ -92,7 +92,7 @@ func TestAnUnknownUserTakesAsLong(t *testing.T) {
 		least := time.Hour
 		for range 8 {
 			start := time.Now()
-			if u.fits(name, []byte("pencils")) {
+			if _, ok := u.fits(name, []byte("pencils")); ok {
 				t.Fatalf("%s got in", name)
 			}
 			least = min(least, time.Since(start))
@@ -128,5 +128,46 @@ func TestAPasswordThatIsNotCheckedLetsNobodyIn(t *testing.T) {
 	a := u.Check(t.Context(), &access.Request{UserName: "ann", HasUserName: true, Password: []byte("pencil")})
 	if a.Verdict != Deny || !a.Failed {
 		t.Errorf("%+v", a)
+	}
+}
+
+// A grant holds as long as its user is there with the same password.
+func TestAnotherListOfUsers(t *testing.T) {
+	u := newUsers(t, User{"ann", "pencil"}, User{"bob", "pencil"}, User{"cat", "ｐｅｎ"})
+	granted := func(name, password string) (still func() bool) {
+		t.Helper()
+		a := u.Check(t.Context(), &access.Request{UserName: name, HasUserName: true, Password: []byte(password), HasPassword: true})
+		if a.Verdict != Allow {
+			t.Fatalf("%s: %+v", name, a)
+		}
+		return a.Grant.Still
+	}
+	ann, bob, cat := granted("ann", "pencil"), granted("bob", "pencil"), granted("cat", "pen")
+	proved, _ := u.Proof("bob")
+	want := func(a, b, c bool) {
+		t.Helper()
+		if ann() != a || bob() != b || cat() != c || proved.Grant.Holds() != b {
+			t.Errorf("ann %v, bob %v, cat %v, bob by proof %v", ann(), bob(), cat(), proved.Grant.Holds())
+		}
+	}
+	next := []User{{"dan", "pencil"}, {"cat", "pen"}, {"bob", "eraser"}} // cat's password is the same, in another spelling
+	if _, err := u.Replace(append(next, User{"", ""})); err == nil {
+		t.Error("a list with a mistake is taken")
+	}
+	commit, err := u.Replace(next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(true, true, true)
+	commit()
+	want(false, false, true)
+	granted("dan", "pencil")
+	if commit, err = u.Replace([]User{{"ann", "pencil"}}); err != nil {
+		t.Fatal(err)
+	}
+	commit()
+	want(false, false, false) // ann is back, and has to come again
+	if u.Count() != 1 {
+		t.Errorf("%d users", u.Count())
 	}
 }

@@ -118,13 +118,14 @@ func (e *lease) Due(int64) (next int64) {
 
 // extra is what few connections have.
 type extra struct {
-	addr  net.Addr      // of the client, if it is not the sock's
-	auth  *proof        // owned by the loop
-	grant *access.Grant // nil: nobody knows the client
-	lease *lease        // owned by the loop; nil: the client may stay
-	meter *meter        // nil: no limit of the client's own
-	pass  *limit.Pass   // nil: nobody counts
-	user  *limit.User   // nil: nobody counts
+	addr    net.Addr       // of the client, if it is not the sock's
+	auth    *proof         // owned by the loop
+	grant   *access.Grant  // nil: nobody knows the client
+	voucher access.Voucher // nil: nothing can be taken back
+	lease   *lease         // owned by the loop; nil: the client may stay
+	meter   *meter         // nil: no limit of the client's own
+	pass    *limit.Pass    // nil: nobody counts
+	user    *limit.User    // nil: nobody counts
 
 	// until the client is connected
 	origin      string            // of a browser's WebSocket
@@ -175,6 +176,19 @@ func (c *Conn) grant() *access.Grant {
 		return nil
 	}
 	return c.extra.grant
+}
+
+func (c *Conn) voucher() access.Voucher {
+	if c.extra == nil {
+		return nil
+	}
+	return c.extra.voucher
+}
+
+// holds says whether what the client was let in by is so still.
+func (c *Conn) holds() bool {
+	v := c.voucher()
+	return c.grant().Holds() && (v == nil || v.Fault() == "")
 }
 
 // id is the client's, as far as it is known.
@@ -575,7 +589,7 @@ func (c *Conn) describe() broker.Info {
 	return broker.Info{
 		ClientID: c.id(), UserName: c.user, Addr: c.addr(), Listener: c.door.listener, Transport: c.door.transport,
 		Version: c.version, CleanStart: c.cleanStart, KeepAlive: c.keepAlive, Expiry: c.expiry, ConnectedAt: c.connectedAt,
-		Grant: c.grant(),
+		Grant: c.grant(), Voucher: c.voucher(),
 	}
 }
 

@@ -137,7 +137,7 @@ func (c *Conn) decide(t *broker.Tick, p *packet.Connect) error {
 		ClientID: p.ClientID, UserName: p.UserName, HasUserName: p.HasUserName, Password: p.Password,
 		HasPassword: p.HasPassword, Version: p.Version,
 		Peer: Peer{
-			Addr: c.addr(), Transport: c.door.transport, Listener: c.door.listener, Origin: c.origin(), Certificate: c.certificate(),
+			Addr: c.addr(), Transport: c.door.transport, Listener: c.door.listener, Origin: c.origin(), Certificate: c.certificate(), Voucher: c.voucher(),
 		},
 	}
 	if s.o.Quick != nil {
@@ -330,7 +330,7 @@ func (c *Conn) accept(t *broker.Tick, p *packet.Connect, grant *access.Grant, fi
 		c.extra.lease = &lease{conn: c}
 		s.o.Wheel.Set(c.extra.lease, grant.Expires)
 	}
-	if !grant.Holds() { // whoever takes it back has looked for this connection before it was there
+	if !c.holds() { // whoever takes it back has looked for this connection before it was there
 		s.o.Broker.Kick(c.client, c, packet.Refuse(packet.NotAuthorized, "what the client was let in by has changed"))
 	}
 	if s.o.Logger.Enabled(s.ctx, slog.LevelInfo) {

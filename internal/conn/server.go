@@ -198,6 +198,9 @@ func (s *Server) AcceptAs(sock loop.Conn, peer Peer, e Entry) loop.Handler {
 	if peer.Origin != "" || peer.Certificate != nil {
 		c.more().origin, c.extra.certificate = peer.Origin, peer.Certificate
 	}
+	if peer.Voucher != nil {
+		c.more().voucher = peer.Voucher
+	}
 	due := e.Due
 	if due == 0 {
 		due = time.Now().Add(limits.ConnectTimeout).UnixMilli()

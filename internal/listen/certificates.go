@@ -17,6 +17,7 @@ import (
 type certificates struct {
 	listener config.Listener
 	current  atomic.Pointer[tls.Config]
+	revoked  atomic.Pointer[revocations] // nil without a list
 	// base is what connections are made with: it only looks up current.
 	base *tls.Config
 }
@@ -36,19 +37,22 @@ func loadCertificates(c config.Listener) (*certificates, error) {
 }
 
 func (cs *certificates) prepare() (commit func(), err error) {
-	c, err := tlsConfig(cs.listener)
+	c, revoked, err := tlsConfig(cs.listener)
 	if err != nil {
 		return nil, err
 	}
-	return func() { cs.current.Store(c) }, nil
+	return func() {
+		cs.revoked.Store(revoked)
+		cs.current.Store(c)
+	}, nil
 }
 
-func tlsConfig(l config.Listener) (*tls.Config, error) {
+func tlsConfig(l config.Listener) (c *tls.Config, revoked *revocations, err error) {
 	cert, err := tls.LoadX509KeyPair(l.Cert, l.Key)
 	if err != nil {
-		return nil, certificateError(l, err)
+		return nil, nil, certificateError(l, err)
 	}
-	c := &tls.Config{
+	c = &tls.Config{
 		Certificates: []tls.Certificate{cert},
 		MinVersion:   tls.VersionTLS12,
 		CipherSuites: suites(),
@@ -62,7 +66,8 @@ func tlsConfig(l config.Listener) (*tls.Config, error) {
 	if l.MinVersion == "1.3" {
 		c.MinVersion = tls.VersionTLS13
 	}
-	return c, checkClients(c, l)
+	revoked, err = checkClients(c, l)
+	return c, revoked, err
 }
 
 // suites are those of TLS 1.2: a key exchange that keeps what was said secret
@@ -77,18 +82,19 @@ func suites() []uint16 {
 	}
 }
 
-// checkClients sets what clients have to show.
-func checkClients(c *tls.Config, l config.Listener) error {
+// checkClients sets what clients have to show, and returns what is revoked of
+// it.
+func checkClients(c *tls.Config, l config.Listener) (*revocations, error) {
 	if l.ClientCA == "" || l.ClientCert == config.ClientCertNone {
-		return nil
+		return nil, nil
 	}
 	pem, err := os.ReadFile(l.ClientCA)
 	if err != nil {
-		return fmt.Errorf("%s: the client CA cannot be read: let this user read it, or correct client_ca: %w", l.URL(), err)
+		return nil, fmt.Errorf("%s: the client CA cannot be read: let this user read it, or correct client_ca: %w", l.URL(), err)
 	}
 	c.ClientCAs = x509.NewCertPool()
 	if !c.ClientCAs.AppendCertsFromPEM(pem) {
-		return fmt.Errorf("%s: %s holds no certificate: client_ca has to be a PEM file with a CERTIFICATE block", l.URL(), l.ClientCA)
+		return nil, fmt.Errorf("%s: %s holds no certificate: client_ca has to be a PEM file with a CERTIFICATE block", l.URL(), l.ClientCA)
 	}
 	c.ClientAuth = tls.RequireAndVerifyClientCert
 	if l.ClientCert == config.ClientCertOptional {
@@ -97,11 +103,11 @@ func checkClients(c *tls.Config, l config.Listener) error {
 	// A ticket would stand for a certificate after its CA is gone.
 	c.SessionTicketsDisabled = true
 	if l.CRL == "" {
-		return nil
+		return nil, nil
 	}
 	revocations, err := loadRevocations(l, authorities(pem))
 	c.VerifyConnection = func(s tls.ConnectionState) error { return revocations.check(&s, time.Now()) }
-	return err
+	return revocations, err
 }
 
 func certificateError(l config.Listener, err error) error {

@@ -44,6 +44,7 @@ type Peer struct {
 	Transport string               // TransportTCP and so on
 	Listener  string               // URL of the listener
 	TLS       *tls.ConnectionState // nil without TLS
+	Vouched   *Vouched             // the client's certificate, if it can be revoked; else nil
 	// Origin is the web page that a browser opened the WebSocket for. A browser
 	// on this machine comes from loopback for any page of the world.
 	Origin string

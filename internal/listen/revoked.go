@@ -2,12 +2,14 @@ package listen
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/fantail-mqtt/fantail/internal/config"
@@ -22,6 +24,7 @@ type revocations struct {
 
 type revocationList struct {
 	issuer  *x509.Certificate
+	signer  authority
 	begins  time.Time
 	expires time.Time
 	serials map[string]time.Time // in hexadecimal: when
@@ -65,7 +68,7 @@ func newRevocationList(der []byte, authorities []*x509.Certificate) (*revocation
 	if err != nil {
 		return nil, err
 	}
-	list := &revocationList{issuer: issuer, begins: parsed.ThisUpdate, expires: parsed.NextUpdate, serials: map[string]time.Time{}}
+	list := &revocationList{issuer: issuer, signer: authorityOf(issuer), begins: parsed.ThisUpdate, expires: parsed.NextUpdate, serials: map[string]time.Time{}}
 	for _, e := range parsed.RevokedCertificateEntries {
 		list.serials[e.SerialNumber.Text(16)] = e.RevocationTime
 	}
@@ -89,12 +92,18 @@ func signer(list *x509.RevocationList, authorities []*x509.Certificate) (*x509.C
 	return nil, fmt.Errorf("the revocation list of %s belongs to no authority of client_ca: add its certificate there, or leave the list out", list.Issuer)
 }
 
-// of finds the newest list of an authority, which may have several
+// authority tells one apart by its name and key: it may have several
 // certificates.
-func (r *revocations) of(issuer *x509.Certificate) (newest *revocationList) {
+type authority [sha256.Size]byte
+
+func authorityOf(c *x509.Certificate) authority {
+	return sha256.Sum256(slices.Concat(c.RawSubject, c.RawSubjectPublicKeyInfo)) // each says how long it is
+}
+
+// of finds the newest list of an authority.
+func (r *revocations) of(issuer authority) (newest *revocationList) {
 	for _, l := range r.lists {
-		same := bytes.Equal(l.issuer.RawSubject, issuer.RawSubject) && bytes.Equal(l.issuer.RawSubjectPublicKeyInfo, issuer.RawSubjectPublicKeyInfo)
-		if same && (newest == nil || l.begins.After(newest.begins)) {
+		if l.signer == issuer && (newest == nil || l.begins.After(newest.begins)) {
 			newest = l
 		}
 	}
@@ -120,7 +129,7 @@ func (r *revocations) check(state *tls.ConnectionState, now time.Time) error {
 
 func (r *revocations) chain(chain []*x509.Certificate, now time.Time) error {
 	for i, c := range chain[:len(chain)-1] {
-		list := r.of(chain[i+1])
+		list := r.of(authorityOf(chain[i+1]))
 		switch {
 		case list == nil && i == 0:
 			return &revoked{

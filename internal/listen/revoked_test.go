@@ -176,7 +176,7 @@ func TestAuthoritiesInBetween(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.lists = append(r.lists, &revocationList{issuer: between, expires: time.Now().Add(time.Hour)})
+		r.lists = append(r.lists, &revocationList{issuer: between, signer: authorityOf(between), expires: time.Now().Add(time.Hour)})
 		leaf, err := x509.ParseCertificate(c.Certificates[0].Certificate[0])
 		if err != nil {
 			t.Fatal(err)

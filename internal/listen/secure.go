@@ -80,7 +80,7 @@ func (s *secure) open(l loop.Local) {
 	g := s.greeter
 	s.greeter = nil
 	state := s.tls.ConnectionState()
-	g.peer.TLS = &state
+	g.peer.TLS, g.peer.Vouched = &state, g.listener.certs.vouch(&state)
 	if g.peer.Transport == TransportTCP {
 		g.peer.Transport = TransportTLS
 	}

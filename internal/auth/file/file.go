@@ -39,6 +39,7 @@ type Options struct {
 type File struct {
 	o       Options
 	name    string // of the file, for people
+	seed    maphash.Seed
 	current atomic.Pointer[table]
 }
 
@@ -46,13 +47,12 @@ type File struct {
 type table struct {
 	entries []Entry
 	index   map[string]int32
-	seed    maphash.Seed
 }
 
 // New reads the file. The error is an *Error with every mistake, or says why
 // the file cannot be read.
 func New(o Options) (*File, error) {
-	f := &File{o: o, name: filepath.Base(o.Path)}
+	f := &File{o: o, name: filepath.Base(o.Path), seed: maphash.MakeSeed()}
 	commit, err := f.Prepare()
 	if err != nil {
 		return nil, err
@@ -74,7 +74,7 @@ func (f *File) Prepare() (commit func(), err error) {
 		}
 		return nil, err
 	}
-	t := &table{entries: entries, index: make(map[string]int32, len(entries)), seed: maphash.MakeSeed()}
+	t := &table{entries: entries, index: make(map[string]int32, len(entries))}
 	for i, e := range entries {
 		t.index[e.Name] = int32(i)
 	}
@@ -128,7 +128,7 @@ func (f *File) Check(ctx context.Context, r *access.Request) auth.Answer {
 	if len(t.entries) == 0 {
 		return auth.Passed(f.name + " has no users")
 	}
-	e, known := t.find(r.UserName)
+	e, known := t.find(r.UserName, f.seed)
 	h, err := hash.Parse(e.Kept)
 	if err != nil { // it was right when it was read
 		return auth.Failure(fmt.Sprintf("line %d of %s: %v", e.Line, f.name, err), "")
@@ -147,13 +147,24 @@ func (f *File) Check(ctx context.Context, r *access.Request) auth.Answer {
 		return auth.Denied(packet.BadUserNameOrPassword, fmt.Sprintf("the password is not that of line %d of %s", e.Line, f.name),
 			"correct the password in the client, or set another with fantail passwd and reload")
 	default:
-		return auth.Allowed(access.Grant{}, fmt.Sprintf("the password is that of line %d of %s", e.Line, f.name))
+		return auth.Allowed(f.grant(r.UserName, e), fmt.Sprintf("the password is that of line %d of %s", e.Line, f.name))
 	}
 }
 
+// grant is that of a user, which holds as long as the file has the same hash for
+// it, wherever the line stands. It keeps nothing of a file that is replaced.
+func (f *File) grant(name string, e *Entry) access.Grant {
+	kept := maphash.String(f.seed, e.Kept)
+	return access.Grant{Still: func() bool {
+		t := f.current.Load()
+		i, there := t.index[name]
+		return there && maphash.String(f.seed, t.entries[i].Kept) == kept
+	}}
+}
+
 // find is the entry of a name, or of the one that stands in for it.
-func (t *table) find(name string) (e *Entry, known bool) {
-	standIn := int32(maphash.String(t.seed, name) % uint64(len(t.entries)))
+func (t *table) find(name string, seed maphash.Seed) (e *Entry, known bool) {
+	standIn := int32(maphash.String(seed, name) % uint64(len(t.entries)))
 	i, known := t.index[name]
 	if !known {
 		i = standIn

@@ -93,8 +93,8 @@ func TestAnUnknownNameCostsWhatAKnownOneDoes(t *testing.T) {
 	// The stand-in is the same each time, or the time would tell after all.
 	table := f.current.Load()
 	for range 100 {
-		one, known := table.find("eve")
-		if two, _ := table.find("eve"); known || one != two {
+		one, known := table.find("eve", f.seed)
+		if two, _ := table.find("eve", f.seed); known || one != two {
 			t.Fatal("a name has two stand-ins")
 		}
 	}
@@ -222,5 +222,49 @@ func TestAFileIsTakenAnewAsAWholeOrNotAtAll(t *testing.T) {
 	}
 	if a := f.Check(t.Context(), request("ann", "x")); a.Verdict != auth.Allow {
 		t.Errorf("%v: %s", a.Verdict, a.Why)
+	}
+}
+
+// A grant holds as long as the file has the same hash for its user, wherever.
+func TestAGrantHoldsAsLongAsItsLine(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "passwd")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("ann:" + pencil + "\nbob:" + pencil + "\ncat:" + pencil + "\n")
+	f, err := New(Options{Path: path, Pool: hash.NewPool(0, 0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	grants := map[string]func() bool{}
+	for _, name := range []string{"ann", "bob", "cat"} {
+		a := f.Check(t.Context(), request(name, "pencil"))
+		if a.Verdict != auth.Allow {
+			t.Fatalf("%s: %+v", name, a)
+		}
+		grants[name] = a.Grant.Still
+	}
+	other, err := hash.New(hash.SHA512, []byte("pencil"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("# moved\ncat:" + pencil + "\nann:" + other + "\n")
+	commit, err := f.Prepare()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, still := range grants {
+		if !still() {
+			t.Errorf("%s: the new file is in force before commit", name)
+		}
+	}
+	commit()
+	for name, want := range map[string]bool{"ann": false, "bob": false, "cat": true} {
+		if got := grants[name](); got != want {
+			t.Errorf("%s's grant holds: %v", name, got)
+		}
 	}
 }
