@@ -17,6 +17,8 @@ type Draft struct {
 
 	HasExpiry bool
 
+	By SourceHandle // of one that is to be retained
+
 	kept *Message
 }
 

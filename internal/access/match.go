@@ -100,6 +100,11 @@ func (c *compiled) knows(s *subject) miss {
 		r.Standing == Authenticated && s.Grant == nil,
 		r.Standing == Nameless && s.user != "":
 		return missStanding
+	}
+	if s.faceless && (s.Grant != nil || r.Group == "" && r.Attribute == "") { // strangers have neither of these
+		return c.doubted()
+	}
+	switch {
 	case r.Group != "" && (s.Grant == nil || !slices.Contains(s.Grant.Groups, r.Group)):
 		return missGroup
 	case r.Listener != "" && r.Listener != s.Listener:
@@ -110,6 +115,25 @@ func (c *compiled) knows(s *subject) miss {
 		return missAddress
 	}
 	return hit
+}
+
+// doubted says whether the rule is about a client of which the rest is not known.
+func (c *compiled) doubted() miss {
+	r := &c.rule
+	switch {
+	case r.Effect == Allow:
+		return hit
+	case r.Group != "":
+		return missGroup
+	case r.Listener != "":
+		return missListener
+	case r.Attribute != "":
+		return missAttribute
+	case r.Address != "":
+		return missAddress
+	default:
+		return hit
+	}
 }
 
 func (c *compiled) hasAttribute(s *subject) bool {
@@ -153,7 +177,7 @@ func (c *compiled) relate(s *subject, path string) (best relation, why miss) {
 			}
 		}
 		switch {
-		case p.literal:
+		case p.literal && (!s.faceless || c.rule.Effect == Deny):
 			if string(filter) == path {
 				return covering, hit
 			}

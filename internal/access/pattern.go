@@ -145,10 +145,15 @@ func placeholder(s string, syntax Syntax) (p part, length int, err error) {
 // fill appends the filter for a client to dst. It does not allocate if there
 // is room.
 func (p *pattern) fill(dst []byte, s *subject, e Effect) ([]byte, miss) {
+	broad := false
 	for i := range p.parts {
 		part := &p.parts[i]
 		if part.value == text {
 			dst = append(dst, part.text...)
+			continue
+		}
+		if part.value == attribute && s.faceless && s.Grant != nil && e == Allow {
+			dst, broad = append(dst, '+'), true
 			continue
 		}
 		v := s.value(part)
@@ -165,5 +170,27 @@ func (p *pattern) fill(dst []byte, s *subject, e Effect) ([]byte, miss) {
 		}
 		dst = append(dst, v...)
 	}
+	if broad {
+		dst = wholeLevels(dst)
+	}
 	return dst, hit
+}
+
+// wholeLevels makes each level with a + in it one that is nothing but that: what
+// stands for any value stands for any that it is a part of.
+func wholeLevels(filter []byte) []byte {
+	out := filter[:0] // never ahead of what is read
+	begin, broad := 0, false
+	for i, c := range filter {
+		switch {
+		case c == '/':
+			out, begin, broad = append(out, c), i+1, false
+		case broad: // there is a + for it
+		case c == '+':
+			out, broad = append(out[:len(out)-(i-begin)], c), true
+		default:
+			out = append(out, c)
+		}
+	}
+	return out
 }

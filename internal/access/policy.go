@@ -81,6 +81,17 @@ func (p *Policy) Access(who *Info, a Ask) error {
 	return p.refusal
 }
 
+// Denies says whether a client is denied what it asks for, of which no more is known
+// than its names and whether it had a Grant. What hangs from more is decided in its
+// favour: with a group, an attribute, an address or a listener in it, a rule that
+// allows matches, and one that denies does not.
+func (p *Policy) Denies(who *Info, a Ask) bool {
+	s, q := seen(who), questionOf(a)
+	s.faceless = true
+	o := p.now.Load().outcome(&s, &q)
+	return !o.allowed
+}
+
 // Subscribing says whether a client may subscribe, and if so, whether it may
 // receive whatever matches the filter. Otherwise each message has to be asked
 // about, with [Receive]. The last is the place of the rule that decided.

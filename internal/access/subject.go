@@ -9,7 +9,8 @@ import (
 // has checked it.
 type subject struct {
 	*Info
-	user string
+	user     string
+	faceless bool // only the names are known, and whether it had a Grant: see [Policy.Denies]
 }
 
 // seen is how rules see a client. What has no Info is a client of which nothing

@@ -33,6 +33,9 @@ type Policy interface {
 	Open(known bool) bool
 	// Reason is a decision in words, for the owner of the broker.
 	Reason(who *Info, a access.Ask) access.Explanation
+	// Denies says that it denies what a client asks for whatever more than its names
+	// may be known of it.
+	Denies(who *Info, a access.Ask) bool
 	// Disconnects says that a client ends that does what it may not.
 	Disconnects() bool
 }

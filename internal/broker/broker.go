@@ -189,7 +189,7 @@ type Broker struct {
 	start    time.Time
 	seed     maphash.Seed
 
-	retained      *route.Retained[*message.Message]
+	retained      *route.Retained[retained]
 	retaining     sync.Mutex // one change of the retained store at a time, in the order of the log
 	retainedBytes atomic.Int64
 	keepers       keepers // guarded by retaining
@@ -219,7 +219,7 @@ type Broker struct {
 func New(o Options) *Broker {
 	ctx, stop := context.WithCancel(context.Background())
 	b := &Broker{
-		o: o, index: route.NewIndex(), retained: route.NewRetained[*message.Message](),
+		o: o, index: route.NewIndex(), retained: route.NewRetained[retained](),
 		groups: map[route.Group]*group{}, start: time.Now(), seed: maphash.MakeSeed(), stop: stop,
 	}
 	b.store, _ = o.Log.(Store)

@@ -101,10 +101,20 @@ func (i *insider) walk(f topic.Filter) *insideWalk {
 
 // next looks for some more.
 func (w *insideWalk) next() {
-	most := len(w.found) + walkMessages
-	w.done = w.b.retained.Next(&w.cursor, walkNodes, time.Now().UnixMilli(), func(_ string, m *message.Message) bool {
-		w.found = append(w.found, m)
-		return len(w.found) < most
+	var batch []retained
+	w.done = w.b.retained.Next(&w.cursor, walkNodes, time.Now().UnixMilli(), func(_ string, m retained) bool {
+		batch = append(batch, m)
+		return len(batch) < walkMessages
+	})
+	if len(batch) == 0 {
+		return
+	}
+	w.b.do(func(t *Tick) {
+		for _, m := range batch {
+			if !w.b.revoked(t, m) {
+				w.found = append(w.found, m.Message)
+			}
+		}
 	})
 }
 

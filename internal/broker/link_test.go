@@ -352,7 +352,7 @@ func (a archive) Room(func()) bool { return true }
 func (a archive) Failing() error { return nil }
 
 // recover is what a process finds that starts on what is safe.
-func (l *ledger) recover(setting func(record.Setting) error, session func(*record.Recovered) error, retained func(*message.Message) error) error {
+func (l *ledger) recover(setting func(record.Setting) error, session func(*record.Recovered) error, retained func(record.Retained) error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s, err := l.state(l.safe)

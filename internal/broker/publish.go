@@ -33,7 +33,7 @@ func (b *Broker) Publish(t *Tick, c *Client, link Link, p *packet.Publish) error
 			t.stats.Dropped[DropNotAuthorized]++
 			return b.forbidden(err)
 		}
-		b.route(t, c, t.drafted(p))
+		b.route(t, c, t.drafted(link, p))
 		return nil
 	}
 	return b.publishAcknowledged(t, c, link, p, packet.Success)
@@ -49,10 +49,13 @@ func (t *Tick) resolve(c *Client, link Link, p *packet.Publish) error {
 	return c.session.Topic(&t.work, p)
 }
 
-func (t *Tick) drafted(p *packet.Publish) *message.Draft {
+func (t *Tick) drafted(link Link, p *packet.Publish) *message.Draft {
 	t.draft = message.Draft{
 		Name: p.Topic, Payload: p.Payload, Forward: p.Forward, Arrived: t.now,
 		Expiry: p.Expiry, HasExpiry: p.HasExpiry, QoS: p.QoS, Retain: p.Retain,
+	}
+	if p.Retain {
+		t.draft.By = t.b.by(link, p.Topic[0])
 	}
 	return &t.draft
 }
@@ -60,7 +63,7 @@ func (t *Tick) drafted(p *packet.Publish) *message.Draft {
 // publishAcknowledged takes in a QoS 1 or 2 message. Its acknowledgement waits
 // if it touched durable state. It may be refused already.
 func (b *Broker) publishAcknowledged(t *Tick, c *Client, link Link, p *packet.Publish, refused packet.Code) (err error) {
-	d := t.drafted(p)
+	d := t.drafted(link, p)
 	if !refused.Failed() {
 		if refused, err = b.refused(t, c, link, d); err != nil {
 			return err

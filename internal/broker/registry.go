@@ -401,6 +401,9 @@ func (b *Broker) publishWill(t *Tick, c *Client, who *Info, m *message.Message) 
 	w := *m
 	w.Arrived = t.now
 	d := message.From(&w)
+	if m.Retain && b.policy != nil && who != nil && !b.policy.Open(who.Grant != nil) {
+		d.By = publisher(who)
+	}
 	defer t.moving()()
 	b.route(t, c, &d)
 }

@@ -10,6 +10,12 @@ import (
 	"github.com/fantail-mqtt/fantail/message"
 )
 
+// retained is a retained message.
+type retained struct {
+	*message.Message
+	by message.SourceHandle
+}
+
 // retain stores or removes the retained message of a topic [MQTT-3.3.1-5],
 // [MQTT-3.3.1-6]. It returns false if there is no room for one more.
 func (b *Broker) retain(t *Tick, from *Client, d *message.Draft) bool {
@@ -19,7 +25,7 @@ func (b *Broker) retain(t *Tick, from *Client, d *message.Draft) bool {
 	old, had := b.retained.Get(d.Topic, 0)
 	if len(d.Payload) == 0 { // [MQTT-3.3.1-7]
 		if had {
-			b.unretain(t, old)
+			b.unretain(t, old.Message)
 		}
 		return true
 	}
@@ -44,15 +50,15 @@ func (b *Broker) retain(t *Tick, from *Client, d *message.Draft) bool {
 	if had {
 		b.retainedBytes.Add(-int64(old.Size()))
 	}
-	b.keep(m)
-	t.log(record.AppendRetained(t.records[:0], m))
+	b.keep(m, d.By)
+	t.log(record.AppendRetained(t.records[:0], record.Retained{Message: m, By: d.By.Source()}))
 	return true
 }
 
 // keep puts a message where retained ones are, in place of none or of one whose
 // size no longer counts. The caller holds b.retaining.
-func (b *Broker) keep(m *message.Message) {
-	b.retained.Set(m.Topic, m, m.ExpiresAt())
+func (b *Broker) keep(m *message.Message, by message.SourceHandle) {
+	b.retained.Set(m.Topic, retained{m, by}, m.ExpiresAt())
 	b.retainedBytes.Add(int64(m.Size()))
 	if at := m.ExpiresAt(); at > 0 {
 		b.reapBy(at)
@@ -91,7 +97,7 @@ func (r reaper) Due(now int64) (next int64) {
 	b.do(func(t *Tick) {
 		b.retaining.Lock()
 		defer b.retaining.Unlock()
-		next = b.retained.Expired(now, reapBatch, func(_ string, m *message.Message) {
+		next = b.retained.Expired(now, reapBatch, func(_ string, m retained) {
 			b.retainedBytes.Add(-int64(m.Size()))
 			b.keepers.forget(m.Topic)
 			t.stats.Dropped[DropRetainedExpired]++
@@ -187,7 +193,7 @@ func (b *Broker) resumeWalks(t *Tick, c *Client, link Link) {
 func (b *Broker) step(t *Tick, c *Client, w *walk, most, size int) (done bool) {
 	t.found = t.found[:0]
 	bytes := 0
-	done = b.retained.Next(&w.cursor, walkNodes, t.now, func(_ string, m *message.Message) bool {
+	done = b.retained.Next(&w.cursor, walkNodes, t.now, func(_ string, m retained) bool {
 		t.found = append(t.found, m)
 		bytes += m.Size()
 		return len(t.found) < most && bytes < size
@@ -200,15 +206,15 @@ func (b *Broker) step(t *Tick, c *Client, w *walk, most, size int) (done bool) {
 	who := c.who()
 	c.mu.Unlock()
 	for i, m := range t.found {
-		t.found[i] = nil
-		if m.Expired(t.now) {
+		t.found[i] = retained{}
+		if m.Expired(t.now) || b.revoked(t, m) {
 			continue
 		}
 		if !b.mayReceive(who, m.Topic) {
 			t.stats.Dropped[DropMayNotReceive]++
 			continue
 		}
-		d := message.From(m)
+		d := message.From(m.Message)
 		d.Expiry = m.Remaining(t.now)
 		t.work.Message(&d, false)
 		t.deliver(c, &d, &r)
@@ -216,11 +222,19 @@ func (b *Broker) step(t *Tick, c *Client, w *walk, most, size int) (done bool) {
 	return done
 }
 
-// Retained yields the retained messages, for snapshots and administration.
+// Retained yields the retained messages, for administration.
 func (b *Broker) Retained(yield func(*message.Message) bool) {
+	for m := range b.allRetained {
+		if !yield(m.Message) {
+			return
+		}
+	}
+}
+
+func (b *Broker) allRetained(yield func(retained) bool) {
 	cursor := b.retained.IterateAll()
 	for goOn := true; goOn; {
-		done := b.retained.Next(&cursor, walkNodes, 0, func(_ string, m *message.Message) bool {
+		done := b.retained.Next(&cursor, walkNodes, 0, func(_ string, m retained) bool {
 			goOn = yield(m)
 			return goOn
 		})

@@ -14,7 +14,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/fantail-mqtt/fantail/internal/record"
-	"github.com/fantail-mqtt/fantail/message"
 	"github.com/fantail-mqtt/fantail/packet"
 )
 
@@ -219,7 +218,7 @@ func TestAWatcherMissesNothing(t *testing.T) {
 			delete(seen, key)
 		}
 	})
-	if err := b.Restore(func(setting func(record.Setting) error, _ func(*record.Recovered) error, _ func(*message.Message) error) error {
+	if err := b.Restore(func(setting func(record.Setting) error, _ func(*record.Recovered) error, _ func(record.Retained) error) error {
 		return setting(record.Setting{Place: record.Place{Space: "s", Key: "restored"}, Value: []byte("v")})
 	}); err != nil {
 		t.Fatal(err)

@@ -2,14 +2,13 @@ package broker
 
 import (
 	"github.com/fantail-mqtt/fantail/internal/record"
-	"github.com/fantail-mqtt/fantail/message"
 )
 
 // Snapshot is the durable state as the broker holds it. It is the state that
 // all records so far add up to, if nothing happens meanwhile and no session that
 // has ended is being handed over.
 func (b *Broker) Snapshot() *record.State {
-	s := &record.State{Sessions: map[string]*record.Session{}, Retained: map[string]*message.Message{}, Settings: map[record.Place]record.Setting{}}
+	s := &record.State{Sessions: map[string]*record.Session{}, Retained: map[string]record.Retained{}, Settings: map[record.Place]record.Setting{}}
 	b.each(func(c *Client) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -17,8 +16,8 @@ func (b *Broker) Snapshot() *record.State {
 			s.Sessions[c.ID] = c.snapshot()
 		}
 	})
-	for m := range b.Retained {
-		s.Retained[m.Topic] = m
+	for m := range b.allRetained {
+		s.Retained[m.Topic] = record.Retained{Message: m.Message, By: m.by.Source()}
 	}
 	b.settings.mu.RLock()
 	defer b.settings.mu.RUnlock()

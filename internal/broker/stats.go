@@ -21,6 +21,7 @@ const (
 	DropMayNotReceive               // a subscriber may not
 	DropRetainedFull                // no room for one more retained message
 	DropRetainedExpired             // a retained message's expiry interval passed
+	DropRetainedRevoked             // the publisher of a retained message may not publish it any more
 	DropInside                      // a subscriber inside the process does not keep up
 	DropStore                       // the disk is full or fails
 	DropLost                        // the store had it and cannot read it any more
@@ -41,7 +42,7 @@ func Drops() []Drop {
 func (d Drop) String() string {
 	return [...]string{
 		"offline", "slow_client", "queue_full", "queue_full_qos0", "packet_too_large", "expired", "not_authorized", "may_not_receive", "retained_full",
-		"retained_expired", "slow_subscriber_inside", "store_failing", "unreadable", "rate_in", "rate_out",
+		"retained_expired", "retained_revoked", "slow_subscriber_inside", "store_failing", "unreadable", "rate_in", "rate_out",
 	}[d]
 }
 

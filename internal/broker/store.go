@@ -151,7 +151,7 @@ func durable(c *Client) bool {
 
 // Recover calls setting for each setting, session for each session and retained
 // for each retained message that a store has at start.
-type Recover func(setting func(record.Setting) error, session func(*record.Recovered) error, retained func(*message.Message) error) error
+type Recover func(setting func(record.Setting) error, session func(*record.Recovered) error, retained func(record.Retained) error) error
 
 // Restore takes in what the store has at start, before any client connects. A
 // client that was connected when the process ended has lost its connection now.
@@ -168,10 +168,10 @@ func (b *Broker) Restore(from Recover) (err error) {
 			gone = append(gone, b.restore(r))
 			return nil
 		}
-		retained := func(m *message.Message) error {
+		retained := func(m record.Retained) error {
 			b.retaining.Lock()
 			defer b.retaining.Unlock()
-			b.keep(m)
+			b.keep(m.Message, m.By.Handle())
 			return nil
 		}
 		if err = from(setting, session, retained); err != nil {

@@ -45,7 +45,8 @@ type Tick struct {
 	sights   [][sightSlot]uint32 // marks of topics that came lately
 	grants   grants
 	rows     []route.Row
-	found    []*message.Message
+	found    []retained
+	past     past // whoever published one of them
 	parking  parking
 	parked   []parked // by the present message
 	stats    counts

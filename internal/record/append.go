@@ -143,8 +143,22 @@ func AppendCompleted(dst []byte, client string, id uint16) []byte {
 
 // AppendRetained records the retained message of a topic, in place of the one
 // before it [MQTT-3.3.1-5].
-func AppendRetained(dst []byte, m *message.Message) []byte {
-	return body(append(dst, byte(KindRetained)), m)
+func AppendRetained(dst []byte, m Retained) []byte {
+	return source(body(append(dst, byte(KindRetained)), m.Message), m.By)
+}
+
+const (
+	sourceThere = 1 << 0
+	sourceKnown = 1 << 1
+)
+
+// source appends who published a message: a zero if that is nobody.
+func source(dst []byte, s message.Source) []byte {
+	if s == (message.Source{}) {
+		return append(dst, 0)
+	}
+	dst = append(dst, sourceThere|bit(s.Known, sourceKnown))
+	return text(text(dst, s.Client), s.User)
 }
 
 // AppendRetainCleared records that a topic has no retained message any more:

@@ -35,7 +35,7 @@ func Parse(b []byte) (Record, int, error) {
 func (rec *Record) read(r *reader) bool {
 	switch rec.Kind {
 	case KindRetained:
-		rec.Message = r.message()
+		rec.Message, rec.By = r.message(), r.source()
 		return true
 	case KindRetainCleared:
 		rec.Topic = r.text()
@@ -224,6 +224,18 @@ func (r *reader) ids() []uint32 {
 		ids[i] = r.uint32()
 	}
 	return ids
+}
+
+func (r *reader) source() (s message.Source) {
+	f := r.flags(sourceThere | sourceKnown)
+	if f == 0 {
+		return s
+	}
+	s = message.Source{Known: f&sourceKnown != 0, Client: r.text(), User: r.text()}
+	if f&sourceThere == 0 || r.err == nil && s == (message.Source{}) {
+		r.fail(errors.New("a source that is nobody"))
+	}
+	return s
 }
 
 func (r *reader) message() *message.Message {

@@ -104,6 +104,12 @@ type Queued struct {
 	Message *message.Message // nil once it is not needed any more
 }
 
+// Retained is a retained message, with who published it.
+type Retained struct {
+	*message.Message
+	By message.Source
+}
+
 // Will is the message to publish when the connection of a session is lost.
 type Will struct {
 	Message *message.Message
@@ -141,6 +147,7 @@ type Record struct {
 	Size         int              // KindSent, KindAcked
 	Run          Run              // KindExpired; without Client
 	Message      *message.Message // KindRetained, KindBody
+	By           message.Source   // KindRetained
 	Use          int              // KindUse
 	Topic        string           // KindRetainCleared
 	Will         Will             // KindWillArmed

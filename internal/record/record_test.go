@@ -43,7 +43,7 @@ func encode(dst []byte, r *Record) []byte {
 	case KindCompleted:
 		return AppendCompleted(dst, r.Client, r.ID)
 	case KindRetained:
-		return AppendRetained(dst, r.Message)
+		return AppendRetained(dst, Retained{r.Message, r.By})
 	case KindRetainCleared:
 		return AppendRetainCleared(dst, r.Topic)
 	case KindWillArmed:
@@ -82,6 +82,14 @@ func messages() *rapid.Generator[*message.Message] {
 			m.Expiry = rapid.Uint32().Draw(t, "expiry")
 		}
 		return m
+	})
+}
+
+func sources() *rapid.Generator[message.Source] {
+	return rapid.Custom(func(t *rapid.T) message.Source {
+		return message.Source{
+			Client: rapid.String().Draw(t, "publisher"), User: rapid.String().Draw(t, "publisher's user"), Known: rapid.Bool().Draw(t, "known"),
+		}
 	})
 }
 
@@ -138,7 +146,9 @@ func records() *rapid.Generator[Record] {
 			}
 		case KindReceived, KindCompleted:
 			r.ID = rapid.Uint16().Draw(t, "id")
-		case KindRetained, KindBody:
+		case KindRetained:
+			r.Message, r.By = messages().Draw(t, "message"), sources().Draw(t, "by")
+		case KindBody:
 			r.Message = messages().Draw(t, "message")
 		case KindUse:
 			r.Use = rapid.IntRange(0, math.MaxInt32).Draw(t, "use")
@@ -250,7 +260,7 @@ func TestEncodingStays(t *testing.T) {
 		KindAcked:         {Record{Seq: 3, Size: 5}, "\x09\x01c\x03\x05"},
 		KindReceived:      {Record{ID: 4}, "\x0a\x01c\x04"},
 		KindCompleted:     {Record{ID: 4}, "\x0b\x01c\x04"},
-		KindRetained:      {Record{Message: m}, "\x0c\x0d\xac\x02\x07\x01t\x01f\x01p"},
+		KindRetained:      {Record{Message: m, By: message.Source{Client: "c", User: "u", Known: true}}, "\x0c\x0d\xac\x02\x07\x01t\x01f\x01p\x03\x01c\x01u"},
 		KindRetainCleared: {Record{Topic: "t"}, "\x0d\x01t"},
 		KindWillArmed:     {Record{Will: Will{Message: m, Delay: 5, FireAt: 6}}, "\x0e\x01c\x05\x06\x0d\xac\x02\x07\x01t\x01f\x01p"},
 		KindWillGone:      {Record{}, "\x0f\x01c"},
@@ -276,7 +286,7 @@ func TestEncodingStays(t *testing.T) {
 func TestAppendDoesNotAllocate(t *testing.T) {
 	m := &message.Message{Topic: "a/b", Payload: make([]byte, 100), Forward: []byte{1, 1}}
 	buf := make([]byte, 0, 4096)
-	ids := []uint32{1, 2}
+	ids, by := []uint32{1, 2}, message.Source{Client: "client", User: "user", Known: true}
 	n := testing.AllocsPerRun(100, func() {
 		b := AppendSessionOpened(buf, "client", Opened{At: 1, Expiry: 2, Version: packet.V5, UserName: "user"})
 		b = AppendSessionClosed(b, "client", 5, Never, 6)
@@ -289,7 +299,7 @@ func TestAppendDoesNotAllocate(t *testing.T) {
 		b = AppendAcked(b, "client", 9, 0)
 		b = AppendReceived(b, "client", 4)
 		b = AppendCompleted(b, "client", 4)
-		b = AppendRetained(b, m)
+		b = AppendRetained(b, Retained{m, by})
 		b = AppendRetainCleared(b, "a/b")
 		b = AppendWillArmed(b, "client", Will{Message: m, Delay: 3})
 		b = AppendBody(b, m)

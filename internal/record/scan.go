@@ -50,6 +50,10 @@ func (raw *Raw) scan(s *scanner) bool {
 	switch raw.Kind {
 	case KindRetained, KindBody:
 		raw.Name, raw.Size, raw.Expires = s.message()
+		if raw.Kind == KindRetained && s.flags() != 0 {
+			s.bytes()
+			s.bytes()
+		}
 		return true
 	case KindRetainCleared:
 		raw.Name = s.bytes()

@@ -12,8 +12,8 @@ import (
 // State is what records add up to. Its zero value is the empty state. It is
 // not safe for concurrent use.
 type State struct {
-	Sessions map[string]*Session         // by client identifier
-	Retained map[string]*message.Message // by topic
+	Sessions map[string]*Session // by client identifier
+	Retained map[string]Retained // by topic
 	Settings map[Place]Setting
 }
 
@@ -62,7 +62,7 @@ func (s *State) Apply(frame []byte) error {
 		s.Sessions = make(map[string]*Session)
 	}
 	if s.Retained == nil {
-		s.Retained = make(map[string]*message.Message)
+		s.Retained = make(map[string]Retained)
 	}
 	if s.Settings == nil {
 		s.Settings = make(map[Place]Setting)
@@ -118,7 +118,7 @@ func (s *State) apply(rec *Record) error {
 	case KindBody, KindUse:
 		return nil
 	case KindRetained:
-		s.Retained[rec.Message.Topic] = keep(rec.Message)
+		s.Retained[rec.Message.Topic] = Retained{keep(rec.Message), rec.By}
 		return nil
 	case KindRetainCleared:
 		delete(s.Retained, rec.Topic)

@@ -56,8 +56,8 @@ func TestALifeInRecords(t *testing.T) {
 		AppendReceived(nil, "c", 20),
 		AppendReceived(nil, "c", 21),
 		AppendCompleted(nil, "c", 20),
-		AppendRetained(nil, m("r")),
-		AppendRetained(nil, m("gone")),
+		AppendRetained(nil, Retained{Message: m("r"), By: message.Source{Client: "c"}}),
+		AppendRetained(nil, Retained{Message: m("gone")}),
 		AppendRetainCleared(nil, "gone"),
 		AppendRetainCleared(nil, "never was"),
 		AppendSettingPut(nil, Setting{Place: Place{"s", "k"}, Value: []byte("1"), At: 4000}),
@@ -82,7 +82,7 @@ func TestALifeInRecords(t *testing.T) {
 		Will:     &Will{Message: m("will"), Delay: 3, FireAt: 8000},
 	}
 	want := State{
-		Sessions: map[string]*Session{"c": session}, Retained: map[string]*message.Message{"r": m("r")},
+		Sessions: map[string]*Session{"c": session}, Retained: map[string]Retained{"r": {m("r"), message.Source{Client: "c"}}},
 		Settings: map[Place]Setting{
 			{"s", "k"}: {Place: Place{"s", "k"}, Value: []byte("2"), At: 4001},
 			{"sk", ""}: {Place: Place{"sk", ""}, At: 4003},
@@ -138,11 +138,11 @@ func TestApplyNamesWhatIsNotThere(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var s, before State
 			apply(t, &s, stands)
-			apply(t, &before, stands, AppendRetained(nil, m))
-			batch := append(AppendRetained(nil, m), c.in...)
+			apply(t, &before, stands, AppendRetained(nil, Retained{Message: m}))
+			batch := append(AppendRetained(nil, Retained{Message: m}), c.in...)
 			batch = AppendRetainCleared(batch, "t") // behind the fault: not applied
 			err := s.Apply(batch)
-			want := fmt.Sprintf("apply records, at byte %d: %s", len(AppendRetained(nil, m)), c.err)
+			want := fmt.Sprintf("apply records, at byte %d: %s", len(AppendRetained(nil, Retained{Message: m})), c.err)
 			if err == nil || err.Error() != want {
 				t.Fatalf("err = %v\nwant  %s", err, want)
 			}
@@ -158,7 +158,7 @@ func TestStateDoesNotAliasTheBatch(t *testing.T) {
 	batch := AppendSessionOpened(nil, "c", Opened{UserName: "u"})
 	batch = append(batch, queued("c", Queued{Seq: 1, Message: m})...)
 	batch = AppendWillArmed(batch, "c", Will{Message: m})
-	batch = AppendRetained(batch, m)
+	batch = AppendRetained(batch, Retained{Message: m})
 	batch = AppendSettingPut(batch, Setting{Place: Place{"s", "k"}, Value: []byte("value")})
 	var s, want State
 	apply(t, &s, batch)
@@ -250,7 +250,7 @@ func (h *history) step(t *rapid.T) {
 	m := &message.Message{Topic: topic, Payload: []byte(rapid.StringN(1, 4, -1).Draw(t, "payload")), QoS: 2}
 	switch rapid.IntRange(0, 10).Draw(t, "about") {
 	case 0:
-		h.batch, h.topic[topic] = AppendRetained(h.batch, m), string(m.Payload)
+		h.batch, h.topic[topic] = AppendRetained(h.batch, Retained{Message: m}), string(m.Payload)
 		return
 	case 1:
 		h.batch = AppendRetainCleared(h.batch, topic)

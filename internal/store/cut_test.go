@@ -13,7 +13,6 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/fantail-mqtt/fantail/internal/record"
-	"github.com/fantail-mqtt/fantail/message"
 )
 
 // cutter is a disk that may lose its power after any write. A cut is a copy of
@@ -186,7 +185,7 @@ func run(t *rapid.T, disk *cutter) (history [][]byte) {
 			closeStore(t, s)
 			promise(nil)
 			s = open(t, disk)
-			if err := s.Recover(func(record.Setting) error { return nil }, func(*record.Recovered) error { return nil }, func(*message.Message) error { return nil }); err != nil {
+			if err := s.Recover(func(record.Setting) error { return nil }, func(*record.Recovered) error { return nil }, func(record.Retained) error { return nil }); err != nil {
 				t.Fatal(err)
 			}
 		default:
@@ -200,7 +199,7 @@ func run(t *rapid.T, disk *cutter) (history [][]byte) {
 func afterCut(t *rapid.T, history [][]byte, disk vfs.FS, promised int64) {
 	s := open(t, disk)
 	defer closeStore(t, s)
-	if err := s.Recover(func(record.Setting) error { return nil }, func(*record.Recovered) error { return nil }, func(*message.Message) error { return nil }); err != nil {
+	if err := s.Recover(func(record.Setting) error { return nil }, func(*record.Recovered) error { return nil }, func(record.Retained) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	got, err := s.Snapshot()

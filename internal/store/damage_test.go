@@ -92,9 +92,9 @@ func TestFoldersThatCannotBeUsed(t *testing.T) {
 		}, "the data directory data/store is not Fantail's, or only part of a copy: it holds mosquitto.db and no fantail.format; nothing in it was changed"},
 		"of a newer version": {func(t *testing.T) vfs.FS {
 			fs := made(t)
-			put(t, fs, "data/store/fantail.format", "fantail store 4\n")
+			put(t, fs, "data/store/fantail.format", "fantail store 5\n")
 			return fs
-		}, "the data directory data/store: it was written by a newer Fantail, in format 4; this one knows formats up to 3; nothing in it was changed"},
+		}, "the data directory data/store: it was written by a newer Fantail, in format 5; this one knows formats up to 4; nothing in it was changed"},
 		"of an older version": {func(t *testing.T) vfs.FS {
 			fs := made(t)
 			put(t, fs, "data/store/fantail.format", "fantail store 1\n")
@@ -104,7 +104,7 @@ func TestFoldersThatCannotBeUsed(t *testing.T) {
 			fs := made(t)
 			put(t, fs, "data/store/fantail.format", "")
 			return fs
-		}, `the data directory data/store: its file fantail.format does not say "fantail store 3"; nothing in it was changed`},
+		}, `the data directory data/store: its file fantail.format does not say "fantail store 4"; nothing in it was changed`},
 		"without its marker": {
 			func(t *testing.T) vfs.FS { return without(t, "marker.manifest") },
 			"the data directory data/store is only part of a copy: its file marker.manifest is missing; nothing in it was changed",
@@ -145,7 +145,7 @@ func TestFoldersThatCannotBeUsed(t *testing.T) {
 
 func TestAFolderWhoseMakingWasCutShortIsMadeAnew(t *testing.T) {
 	fs := vfs.NewMem()
-	put(t, fs, "data/store/fantail.format", "fantail store 3 being made\n")
+	put(t, fs, "data/store/fantail.format", "fantail store 4 being made\n")
 	put(t, fs, "data/store/MANIFEST-000001", "")
 	s := open(t, fs)
 	sameState(t, "new", newState(), s)
@@ -255,7 +255,7 @@ func TestDamage(t *testing.T) {
 				t.Fatal(err)
 			}
 			found := 0
-			if err := s.Recover(func(record.Setting) error { return nil }, func(*record.Recovered) error { found++; return nil }, func(*message.Message) error { return nil }); err != nil {
+			if err := s.Recover(func(record.Setting) error { return nil }, func(*record.Recovered) error { found++; return nil }, func(record.Retained) error { return nil }); err != nil {
 				t.Fatal(err)
 			}
 			settle(t, s)
@@ -332,7 +332,7 @@ func TestCheckpointIsAStore(t *testing.T) {
 	fs := vfs.NewMem()
 	want := fill(t, fs, true)
 	s := open(t, fs)
-	if err := s.Recover(func(record.Setting) error { return nil }, func(*record.Recovered) error { return nil }, func(*message.Message) error { return nil }); err != nil {
+	if err := s.Recover(func(record.Setting) error { return nil }, func(*record.Recovered) error { return nil }, func(record.Retained) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	b := record.AppendAcked(nil, "client-007", 1, want.Sessions["client-007"].Queue[0].Message.Size())
@@ -362,7 +362,7 @@ func TestFigures(t *testing.T) {
 	fs := vfs.NewMem()
 	fill(t, fs, false)
 	s := open(t, fs)
-	if err := s.Recover(func(record.Setting) error { return nil }, func(*record.Recovered) error { return nil }, func(*message.Message) error { return nil }); err != nil {
+	if err := s.Recover(func(record.Setting) error { return nil }, func(*record.Recovered) error { return nil }, func(record.Retained) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	s.Append(record.AppendSessionEnded(nil, "client-001"), nil)

@@ -184,7 +184,7 @@ func TestRoom(t *testing.T) {
 	}
 	m := &message.Message{Topic: "t", Payload: make([]byte, 2000)}
 	s.Enter() // so that nothing is committed
-	s.Append(record.AppendRetained(nil, m), nil)
+	s.Append(record.AppendRetained(nil, record.Retained{Message: m}), nil)
 	again := make(chan struct{}, 1)
 	if s.Room(func() { again <- struct{}{} }) {
 		t.Error("there is room")

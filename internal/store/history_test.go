@@ -61,7 +61,7 @@ func (h *history) message(t *rapid.T) *message.Message {
 func (h *history) steps(t *rapid.T) []step {
 	switch rapid.IntRange(0, 20).Draw(t, "about") {
 	case 0:
-		return []step{{record.AppendRetained(nil, h.message(t)), nil}}
+		return []step{{record.AppendRetained(nil, record.Retained{Message: h.message(t), By: message.Source{Client: rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "by")}}), nil}}
 	case 1:
 		return []step{{record.AppendRetainCleared(nil, "a"), nil}}
 	case 2, 3, 4:

@@ -151,7 +151,7 @@ func TestAStoreWithoutALog(t *testing.T) {
 	fs := vfs.NewMem()
 	s := open(t, fs)
 	m := &message.Message{Topic: "kept", Payload: []byte("in a table")}
-	s.Append(record.AppendRetained(nil, m), nil)
+	s.Append(record.AppendRetained(nil, record.Retained{Message: m}), nil)
 	settle(t, s)
 	if err := s.handles.db.Flush(); err != nil {
 		t.Fatal(err)
@@ -164,7 +164,7 @@ func TestAStoreWithoutALog(t *testing.T) {
 	}
 	put(t, fs, "data/store/fantail.logs", "end\n")
 	want := newState()
-	want.Retained[m.Topic] = m
+	want.Retained[m.Topic] = record.Retained{Message: m}
 	s = open(t, fs)
 	sameState(t, "without a log", want, s)
 	closeStore(t, s)

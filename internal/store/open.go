@@ -21,7 +21,7 @@ import (
 const (
 	formatFile    = "fantail.format"
 	formatPrefix  = "fantail store "
-	formatVersion = 3
+	formatVersion = 4
 	formatMaking  = " being made"
 	damagedFile   = "fantail.damaged"
 )

@@ -10,7 +10,6 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/fantail-mqtt/fantail/internal/record"
-	"github.com/fantail-mqtt/fantail/message"
 )
 
 // Recover hands on what was there when the store was opened: each setting, each
@@ -18,7 +17,7 @@ import (
 // before anything else; of a queue it reads no more than its two ends. What a
 // damaged file held is left out, see [Figures].
 func (s *Store) Recover(
-	setting func(record.Setting) error, session func(*record.Recovered) error, retained func(*message.Message) error,
+	setting func(record.Setting) error, session func(*record.Recovered) error, retained func(record.Retained) error,
 ) error {
 	s.Enter() // what it removes is committed when it has told the committer all
 	defer s.Leave()
@@ -38,7 +37,7 @@ func (s *Store) Recover(
 		client = r.Client
 		return session(r)
 	}
-	second := func(m *message.Message) error {
+	second := func(m record.Retained) error {
 		if topic != "" && m.Topic <= topic {
 			return nil
 		}
@@ -61,7 +60,7 @@ func comparePlaces(a, b record.Place) int {
 }
 
 func (s *Store) recover(
-	setting func(record.Setting) error, session func(*record.Recovered) error, retained func(*message.Message) error,
+	setting func(record.Setting) error, session func(*record.Recovered) error, retained func(record.Retained) error,
 ) error {
 	return s.handles.read(func(db *pebble.DB) error {
 		if err := s.recoverSettings(db, setting); err != nil {
@@ -95,7 +94,7 @@ func (s *Store) recoverSettings(r pebble.Reader, each func(record.Setting) error
 	return errors.Join(it.Error(), it.Close())
 }
 
-func (s *Store) recoverRetained(r pebble.Reader, each func(*message.Message) error) error {
+func (s *Store) recoverRetained(r pebble.Reader, each func(record.Retained) error) error {
 	it, err := r.NewIter(&pebble.IterOptions{LowerBound: []byte{keyRetained}, UpperBound: []byte{keyRetained + 1}})
 	if err != nil {
 		return err
@@ -107,7 +106,7 @@ func (s *Store) recoverRetained(r pebble.Reader, each func(*message.Message) err
 		}
 		m := rec.Message
 		m.Payload, m.Forward = clone(m.Payload), clone(m.Forward)
-		if err := each(m); err != nil {
+		if err := each(record.Retained{Message: m, By: rec.By}); err != nil {
 			return errors.Join(err, it.Close())
 		}
 	}

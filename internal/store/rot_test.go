@@ -126,7 +126,7 @@ func readAll(fs vfs.FS, name string) ([]byte, error) {
 
 func recovered(t testing.TB, s *Store) (sessions int) {
 	t.Helper()
-	err := s.Recover(func(record.Setting) error { return nil }, func(*record.Recovered) error { sessions++; return nil }, func(*message.Message) error { return nil })
+	err := s.Recover(func(record.Setting) error { return nil }, func(*record.Recovered) error { sessions++; return nil }, func(record.Retained) error { return nil })
 	if err != nil {
 		t.Fatal(err)
 	}

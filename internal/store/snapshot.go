@@ -7,7 +7,6 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/fantail-mqtt/fantail/internal/record"
-	"github.com/fantail-mqtt/fantail/message"
 )
 
 // Snapshot reads everything, as of all that was appended before. It is for tests.
@@ -17,7 +16,7 @@ func (s *Store) Snapshot() (*record.State, error) {
 	}
 	var state *record.State
 	err := s.handles.read(func(db *pebble.DB) error {
-		state = &record.State{Sessions: map[string]*record.Session{}, Retained: map[string]*message.Message{}, Settings: map[record.Place]record.Setting{}}
+		state = &record.State{Sessions: map[string]*record.Session{}, Retained: map[string]record.Retained{}, Settings: map[record.Place]record.Setting{}}
 		snap := db.NewSnapshot()
 		defer snap.Close() // it was read
 		return s.snapshot(snap, state)
@@ -36,7 +35,7 @@ func (s *Store) snapshot(r pebble.Reader, state *record.State) error {
 	if err != nil {
 		return err
 	}
-	err = s.recoverRetained(r, func(m *message.Message) error {
+	err = s.recoverRetained(r, func(m record.Retained) error {
 		state.Retained[m.Topic] = m
 		return nil
 	})

@@ -71,7 +71,7 @@ func equal(a, b *record.State) bool {
 }
 
 func newState() *record.State {
-	return &record.State{Sessions: map[string]*record.Session{}, Retained: map[string]*message.Message{}, Settings: map[record.Place]record.Setting{}}
+	return &record.State{Sessions: map[string]*record.Session{}, Retained: map[string]record.Retained{}, Settings: map[record.Place]record.Setting{}}
 }
 
 func apply(t fataler, want *record.State, f *record.Frame) {
@@ -138,7 +138,7 @@ func TestWhatIsAppendedIsWhatIsStored(t *testing.T) {
 
 // recoversAs checks what Recover hands on.
 func recoversAs(t *rapid.T, want *record.State, s *Store) {
-	retained := map[string]*message.Message{}
+	retained := map[string]record.Retained{}
 	found := map[string]*record.Recovered{}
 	settings := map[record.Place]record.Setting{}
 	err := s.Recover(func(v record.Setting) error {
@@ -147,7 +147,7 @@ func recoversAs(t *rapid.T, want *record.State, s *Store) {
 	}, func(r *record.Recovered) error {
 		found[r.Client] = r
 		return nil
-	}, func(m *message.Message) error {
+	}, func(m record.Retained) error {
 		retained[m.Topic] = m
 		return nil
 	})
