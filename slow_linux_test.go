@@ -149,13 +149,12 @@ func TestACrowdThatReadsNothing(t *testing.T) {
 				for i := range crowd {
 					asleep = append(asleep, s.sleeper(t, fmt.Sprint("asleep", i), fmt.Sprint("slow/", i), qos))
 				}
-				liveHeap() // what pools have of an earlier case outlives one collection
 				before := liveHeap()
 
 				sent := s.rush(t, qos, reason[qos])
 				pending, queues := s.figure(t, "pending_bytes"), s.figure(t, "queue_memory_bytes")
-				if n := pending + queues; n < bound/2 || n > bound+crowd*window { // who still takes all may get that in a tick
-					t.Errorf("%v bytes are pending and %v in queues, want most of %d and hardly more", pending, queues, bound)
+				if n := [2]float64{pending, 2 * queues}[qos]; n < bound/2 || pending+queues > bound+crowd*window { // who still takes all may get that in a tick
+					t.Errorf("%v bytes are pending and %v in queues, want most of %d, or of half of it in queues, and hardly more in all", pending, queues, bound)
 				}
 				var held int64
 				most := int64(bound + crowd*(window+16<<10) + 16<<20) // what connections and ticks need, too
