@@ -13,6 +13,9 @@
 // lives for a check needs but one deadline, which bounds all that happens on
 // it. A breaker in front bounds how many there are.
 //
+// A client that the search does not find costs what a wrong password does: a
+// bind, with a name that nobody has.
+//
 // Directories let in whoever gives a name and an empty password: they take it
 // for somebody who does not want to log in (RFC 4513, section 5.1.2). Such a
 // password never reaches the directory.
@@ -21,6 +24,7 @@ package ldap
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -275,7 +279,7 @@ func (l *LDAP) check(c *conn, r *access.Request) (auth.Answer, error) {
 			return auth.Answer{}, err
 		}
 		if found == nil {
-			return auth.Passed("the directory has no entry for the client"), nil
+			return auth.Passed("the directory has no entry for the client"), l.pretend(c, r.Password)
 		}
 		entry, dn = found, found.DN
 	}
@@ -286,11 +290,32 @@ func (l *LDAP) check(c *conn, r *access.Request) (auth.Answer, error) {
 	return auth.Allowed(g, "the directory takes the password"), err
 }
 
+// checkable says whether a directory can check a password. Programs in C may see
+// one end at a zero: what begins with it is empty to them.
+func checkable(password []byte) bool {
+	return len(password) > 0 && !strings.ContainsRune(string(password), 0)
+}
+
+// pretend does for a client without an entry what bind does for one with a wrong
+// password: who could tell the two apart by the time would learn which names
+// there are. The name that it binds with is nobody's, another one each time, so
+// no account is locked by it; and so is the password: that of the client may be
+// another step's, and none of the directory's business. What the directory says
+// counts for nothing.
+func (l *LDAP) pretend(c *conn, password []byte) error {
+	if !checkable(password) {
+		return nil
+	}
+	err := answered(c.Bind("cn="+rand.Text()+","+l.o.Base, rand.Text()), "", "")
+	if _, said := errors.AsType[*mistake](err); said {
+		return nil
+	}
+	return err
+}
+
 // bind says whether the directory takes the password.
 func bind(c *conn, dn string, password []byte) (auth.Answer, error) {
-	// Programs in C may see a password end at a zero: one that begins with it
-	// is empty to them.
-	if dn == "" || len(password) == 0 || strings.ContainsRune(string(password), 0) {
+	if dn == "" || !checkable(password) {
 		return auth.Denied(packet.BadUserNameOrPassword, "the client shows no password that a directory could check", "give the client its password"), nil
 	}
 	err := c.Bind(dn, string(password))

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -84,6 +85,64 @@ func TestAnEmptyPasswordDoesNotReachTheDirectory(t *testing.T) {
 			a := check(t, s, r)
 			if a.Verdict != auth.Deny || a.Failed || !strings.Contains(a.Why, "no password") {
 				t.Errorf("%+v", a)
+			}
+		}
+	})
+}
+
+// begun is how many binds and searches the directory has begun, but for those of
+// the monitor.
+func begun(t *testing.T, monitor *client.Conn) (n [2]int) {
+	t.Helper()
+	for i, op := range []string{"Bind", "Search"} {
+		found, err := monitor.Search(client.NewSearchRequest("cn="+op+",cn=Operations,cn=Monitor", client.ScopeBaseObject, client.NeverDerefAliases,
+			0, 0, false, "(objectClass=*)", []string{"monitorOpInitiated"}, nil))
+		if err != nil || len(found.Entries) != 1 {
+			t.Fatalf("%v: %v", found, err)
+		}
+		if n[i], err = strconv.Atoi(found.Entries[0].GetAttributeValue("monitorOpInitiated")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return n
+}
+
+// An unknown name costs the directory what a known one with a wrong password
+// does, so the time does not tell which names there are. It is counted in what the
+// directory does: clocks are not to be trusted.
+func TestAnUnknownNameCostsWhatAKnownOneDoes(t *testing.T) {
+	monitor, err := client.DialURL("ldap://" + slapd.plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer monitor.Close()
+	if err := monitor.Bind("cn=admin,dc=example,dc=org", "admin"); err != nil {
+		t.Fatal(err)
+	}
+	each(t, func(t *testing.T, way func(*ldap.Options)) {
+		s := step(t, way)
+		cost := func(user, password string, want auth.Verdict) (n [2]int) {
+			t.Helper()
+			before := begun(t, monitor)
+			if a := check(t, s, as(user, password)); a.Verdict != want || a.Failed {
+				t.Errorf("%s: %+v, want %v", user, a, want)
+			}
+			n = begun(t, monitor)
+			return [2]int{n[0] - before[0], n[1] - before[1] - 2} // two looks at the monitor
+		}
+		unknown := auth.Deny
+		if s.Check(t.Context(), as("eve", "guess")).Verdict == auth.Ignore {
+			unknown = auth.Ignore
+		}
+		for _, password := range []string{"guess", "", "\x00"} {
+			known := cost("ann", password, auth.Deny)
+			if password == "guess" && known[0] == 0 {
+				t.Error("nothing is bound for a wrong password")
+			}
+			for _, name := range []string{"eve", "*", "mallory"} {
+				if got := cost(name, password, unknown); got != known {
+					t.Errorf("%s with the password %q: %d binds and %d searches, of ann %d and %d", name, password, got[0], got[1], known[0], known[1])
+				}
 			}
 		}
 	})

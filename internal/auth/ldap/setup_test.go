@@ -88,6 +88,9 @@ overlay memberof
 access to attrs=userPassword by anonymous auth by * none
 access to dn.subtree="ou=people,dc=example,dc=org" by dn="cn=service,dc=example,dc=org" read by self read by * none
 access to * by dn="cn=service,dc=example,dc=org" read by anonymous auth by users search by * none
+# What it has done, for tests to count.
+database monitor
+access to * by dn="cn=admin,dc=example,dc=org" read by * none
 `
 
 func startDirectory() (*directory, error) {
