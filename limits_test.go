@@ -550,3 +550,57 @@ func TestTheSandboxServes(t *testing.T) {
 		t.Errorf("it expires: %v, %d", p.HasExpiry, p.Expiry)
 	}
 }
+
+// limitedBy lets clients in with the set of limits that is named as they are.
+type limitedBy struct{}
+
+func (limitedBy) Authenticate(_ context.Context, r *fantail.ConnectRequest) (*fantail.Grant, error) {
+	return &fantail.Grant{By: "the test", Limits: r.UserName}, nil
+}
+
+// A large message for many is encoded once for all of them. It counts as much for
+// each who has a rate, and for who sends it.
+func TestRatesOfBytesHoldForLargeMessagesForMany(t *testing.T) {
+	atOnce(t, func(t *testing.T, transport string) {
+		const (
+			n, size = 30, 20 << 10 // 600 KiB
+			slow    = 200 << 10    // bytes a second: 2 s, and a burst
+			many    = 20
+		)
+		c := openTo(fantail.Limits{Sets: map[string]fantail.LimitSet{"slow": {BytesOut: slow}, "held": {BytesIn: 2 * slow}}})
+		s := serve(t, transport, c, func(b *fantail.Broker) { b.UseAuthenticator(limitedBy{}) })
+		var others []*wire
+		for i := range many {
+			others = append(others, s.device(t, fmt.Sprint("fast", i), nil).to("a", 0))
+		}
+		sub := s.device(t, "slow", as("slow")).to("a", 1)
+		pub := s.device(t, "pub", as("held"))
+		start := time.Now()
+		go func() { // ends with its last message
+			for i := range n {
+				payload := append([]byte(strconv.Itoa(i)+" "), make([]byte, size)...)
+				_, _ = pub.conn.Write(packet.AppendPublish(nil, &packet.Publish{Topic: []byte("a"), Payload: payload, QoS: 1, ID: uint16(i + 1)}, pub.v))
+			}
+		}()
+		all := func(w *wire) time.Duration {
+			for i := range n {
+				if p := w.take(); !strings.HasPrefix(string(p.Payload), strconv.Itoa(i)+" ") || len(p.Payload) < size {
+					t.Fatalf("%.10q came, want %d", p.Payload, i)
+				}
+			}
+			return time.Since(start)
+		}
+		if d := all(others[0]); d < 400*time.Millisecond || d > 5*time.Second {
+			t.Errorf("from a publisher of 400 KiB a second 600 KiB took %v, want about 0.5 s", d)
+		}
+		if d := all(sub); d < 1700*time.Millisecond || d > 5*time.Second {
+			t.Errorf("to a subscriber of 200 KiB a second 600 KiB took %v, want about 2 s", d)
+		}
+		for _, w := range others[1:] {
+			all(w)
+		}
+		if dropped := s.total(t, "messages_dropped_total"); dropped > 0 {
+			t.Errorf("%v messages were dropped", dropped)
+		}
+	})
+}

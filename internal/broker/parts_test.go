@@ -5,8 +5,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/fantail-mqtt/fantail/internal/session"
+	"github.com/fantail-mqtt/fantail/internal/wheel"
 	"github.com/fantail-mqtt/fantail/packet"
 )
 
@@ -168,4 +171,55 @@ func TestBuffersThatWereKeptAreNotUsedBeforeTheyLeft(t *testing.T) {
 			t.Errorf("client %d got %d messages of %d, or others", i, len(got), len(want))
 		}
 	}
+}
+
+// What is shared counts for the rate of each who gets it.
+func TestWhatIsSharedCountsForTheRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const rate = 4 * shareFrom
+		b, stop := newBroker(Memory{}, func(o *Options) {
+			unlimited(o)
+			o.Limits.QueueMessages, o.Limits.QueueBytes, o.Limits.QueuedBytes, o.Limits.QueuedMemory = 100, 8<<20, 64<<20, 64<<20
+		})
+		defer stop()
+		audience(t, b, 2*shareAmong)
+		limits := *b.limits.Load()
+		limits.BytesOut = rate
+		var subs [2]*link // by QoS
+		inTick(b, func(tick *Tick) {
+			for qos := range subs {
+				l := newLink(fmt.Sprint("paced", qos), packet.V5)
+				subs[qos] = l
+				b.Admit(0)
+				c, _ := b.Connect(tick, l, &Connect{Info: l.info, Terms: session.Terms{Version: packet.V5, ReceiveMaximum: 1000}, Limits: &limits})
+				if err := b.Subscribe(tick, c, l, &packet.Subscribe{ID: 1, Filters: []packet.Subscription{{Filter: "a", QoS: byte(qos)}}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+		<-time.After(time.Second) // what came meanwhile is forgotten
+		pub, c := join(b, "pub")
+		const n = 20
+		for range n { // in a tick each
+			inTick(b, func(tick *Tick) { say(t, b, tick, c, pub, 1, make([]byte, shareFrom)) })
+		}
+		const burst = rate / shareFrom // the last of them goes over it
+		for qos, l := range subs {
+			if got := len(l.published(t)); got != burst {
+				t.Errorf("QoS %d: %d messages came at once, want %d", qos, got, burst)
+			}
+		}
+		if dropped := b.Stats().Dropped[DropRateOut].Load(); dropped != n-burst {
+			t.Errorf("%d were dropped at QoS 0, want %d", dropped, n-burst)
+		}
+		for came, start := burst, time.Now(); came < n; {
+			<-time.After(wheel.Resolution * time.Millisecond)
+			inTick(b, func(tick *Tick) { b.Resume(tick, b.client("paced1"), subs[1]) })
+			came += len(subs[1].published(t))
+			passed := time.Since(start)
+			if most := burst + 1 + int(passed*rate/shareFrom/time.Second); came > most || came < most-2 {
+				t.Fatalf("after %v %d came, want about %d", passed, came, most)
+			}
+		}
+	})
 }
