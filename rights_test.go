@@ -127,6 +127,55 @@ func TestRightsOfAClientThatIsAway(t *testing.T) {
 	})
 }
 
+// What has waited is not given to a client that may not receive it by then, be it
+// queued, or in flight when the connection was lost.
+func TestWhatWaitedForAClientIsAskedAboutWhenItComesBack(t *testing.T) {
+	everywhere(t, func(t *testing.T, transport string) {
+		s, r := guarded(t, transport, fantail.Config{})
+		two := func(c *packet.Connect) { c.ReceiveMaximum = 2 }
+		ann := s.device(t, "a", as("ann", lasting, two)).to("#", 1)
+		pub := s.device(t, "p", as("pub"))
+		say := func(topics ...string) {
+			for _, topic := range topics {
+				pub.say(topic, topic)
+			}
+		}
+		say("secret/flying", "open/flying")
+		for range 2 { // which it does not acknowledge
+			ann.nextPublish()
+		}
+		say("secret/queued", "open/queued", "secret/last")
+		ann.lose()
+		r.close("receive ann secret/")
+		back, _ := s.connect(t, "a", as("ann", lasting, two))
+		back.hears("open/flying", "open/queued")
+		back.quiet()
+		s.reaches(t, `messages_dropped_total{reason="may_not_receive"}`, 3)
+		s.reaches(t, "queue_messages", 0)
+		r.close() // what comes then is given to it
+		say("secret/new")
+		back.hears("secret/new")
+	})
+}
+
+// So it is for a client that is connected, and slow.
+func TestWhatWaitsForAConnectedClientIsAskedAboutAfterAChange(t *testing.T) {
+	everywhere(t, func(t *testing.T, transport string) {
+		s, r := guarded(t, transport, fantail.Config{})
+		ann := s.device(t, "a", as("ann", lasting, func(c *packet.Connect) { c.ReceiveMaximum = 1 })).to("#", 1)
+		pub := s.device(t, "p", as("pub"))
+		for _, topic := range []string{"open", "secret/queued", "tell/queued"} {
+			pub.say(topic, topic)
+		}
+		first := ann.nextPublish()
+		r.close("receive ann secret/")
+		s.Reassess()
+		ann.answer(packet.PUBACK, first.ID)
+		ann.hears("tell/queued")
+		s.reaches(t, `messages_dropped_total{reason="may_not_receive"}`, 1)
+	})
+}
+
 func TestReassessEndsSubscriptions(t *testing.T) {
 	everywhere(t, func(t *testing.T, transport string) {
 		s, r := guarded(t, transport, fantail.Config{})

@@ -124,9 +124,25 @@ func (b *Broker) mayReceive(who *Info, topic string) bool {
 	return b.lasting.Access(who, access.Ask{Action: access.Receive, Topic: topic}) == nil
 }
 
-// Reassess ends the subscriptions that are not allowed any more. It is for
-// after the rules have changed: what is published from then on is asked about
-// anyhow.
+// doubt makes what waits for a client be asked about before it is sent: it was
+// let in by other rules, or for somebody of whom less or more was known. The caller
+// has opened c.
+func (t *Tick) doubt(c *Client) {
+	b := t.b
+	if b.lasting == nil || c.session.Settled() {
+		if c.busy != nil {
+			c.busy.doubted = false
+		}
+		return
+	}
+	c.more().doubted = true
+	who := c.who()
+	t.work.May = func(topic string) bool { return b.mayReceive(who, topic) }
+}
+
+// Reassess ends the subscriptions that are not allowed any more, and has what
+// waits asked about before it is sent. It is for after the rules have changed: what
+// is published from then on is asked about anyhow.
 func (b *Broker) Reassess() {
 	if b.access == nil {
 		return
@@ -151,6 +167,7 @@ func (b *Broker) endDenied(t *Tick, c *Client) (who *Info, over []access.Ask) {
 	if who = c.who(); c.gone || who == nil || who.Restored {
 		return nil, nil
 	}
+	t.doubt(c)
 	for s := range c.session.Subscriptions {
 		a := access.Ask{Action: access.Subscribe, Topic: s.Filter, QoS: s.QoS}
 		if b.access.Access(who, a) != nil {

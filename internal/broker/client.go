@@ -58,6 +58,7 @@ type busy struct {
 	who     *Info   // of the last connection, while there is none and somebody may ask
 	limits  *Limits // that hold for the client; nil: those of everybody
 	pace    *pacer  // nil: it gets as much as there is
+	doubted bool    // it may not be allowed to receive what waits: that is asked about
 }
 
 // more is the client's busy part, made if there is none. The caller holds c.mu.
@@ -71,7 +72,7 @@ func (c *Client) more() *busy {
 // trim gives the busy part back if there is nothing in it. The caller holds
 // c.mu.
 func (c *Client) trim() {
-	if m := c.busy; m != nil && len(m.walks) == 0 && m.counted == 0 && m.memory == 0 && m.pending == 0 && m.backlog.empty() && m.held == 0 && m.waiting == nil && m.who == nil && m.rivals == nil && m.inside == nil && m.limits == nil && m.pace == nil {
+	if m := c.busy; m != nil && len(m.walks) == 0 && m.counted == 0 && m.memory == 0 && m.pending == 0 && m.backlog.empty() && m.held == 0 && m.waiting == nil && m.who == nil && m.rivals == nil && m.inside == nil && m.limits == nil && m.pace == nil && !m.doubted {
 		c.busy = nil
 	}
 }

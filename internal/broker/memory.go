@@ -76,9 +76,15 @@ func (t *Tick) allow(c *Client) {
 	if c.blocked {
 		t.limits.PendingBytes = int(min(int64(t.pending), portion(t.most.pending, t.b.pendingBytes.Load())))
 	}
-	t.work.Limits, t.work.Pace = &t.limits, nil
-	if c.busy != nil && (c.busy.limits != nil || c.busy.pace != nil) {
+	t.work.Limits, t.work.Pace, t.work.May = &t.limits, nil, nil
+	if c.busy == nil {
+		return
+	}
+	if c.busy.limits != nil || c.busy.pace != nil {
 		t.allowOwn(c)
+	}
+	if c.busy.doubted {
+		t.doubt(c)
 	}
 }
 

@@ -339,6 +339,7 @@ func (t *Tick) countDrained() {
 	t.stats.Dropped[DropQueueFull0] += uint64(t.work.Evicted)
 	t.stats.Dropped[DropExpired] += uint64(t.work.Expired)
 	t.stats.Dropped[DropTooLarge] += uint64(t.work.TooLarge)
+	t.stats.Dropped[DropMayNotReceive] += uint64(t.work.Barred)
 	t.stats.Dropped[DropLost] += uint64(t.work.Lost)
-	t.work.Drained, t.work.Evicted, t.work.Expired, t.work.TooLarge, t.work.Lost = [3]int{}, 0, 0, 0, 0
+	t.work.Drained, t.work.Evicted, t.work.Expired, t.work.TooLarge, t.work.Barred, t.work.Lost = [3]int{}, 0, 0, 0, 0, 0
 }

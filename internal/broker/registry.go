@@ -138,6 +138,9 @@ func (b *Broker) begin(t *Tick, c *Client, link Link, r *Connect, resumed bool) 
 			t.log(record.AppendWillArmed(t.records[:0], c.ID, record.Will{Message: c.will.message, Delay: w.Delay}))
 		}
 	}
+	if resumed {
+		t.doubt(c)
+	}
 	t.drain(c)
 	t.settle(c)
 	t.put(c)

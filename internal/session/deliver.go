@@ -166,6 +166,10 @@ func (s *Session) begin(w *Work, it Item, waits bool) {
 		s.change(w, Change{Kind: Finish, Item: Item{Seq: it.Seq}, Size: it.Message.Size()})
 		return
 	}
+	if w.bars(it.Message) {
+		s.change(w, Change{Kind: Finish, Item: Item{Seq: it.Seq}, Size: it.Message.Size()})
+		return
+	}
 	it.ID = s.nextID()
 	if waits {
 		it.due, it.wait = true, true
@@ -227,6 +231,9 @@ func (s *Session) resend(w *Work) {
 		case it.Message == nil && s.stores(w): // ask says so
 			stopped = true
 		case it.Message == nil: // the session was not durable: there is nothing to send
+			s.change(w, Change{Kind: Finish, Item: Item{Seq: it.Seq}})
+			continue
+		case w.bars(it.Message):
 			s.change(w, Change{Kind: Finish, Item: Item{Seq: it.Seq}})
 			continue
 		default:

@@ -56,6 +56,9 @@ func (s *Session) drain0(w *Work) {
 			w.Expired++
 			continue
 		}
+		if w.bars(m) {
+			continue
+		}
 		w.kept(m)
 		w.expiry(m.HasExpiry, m.Remaining(w.Now))
 		if !s.encode(w, m.Topic, 0, it.retain, it.ids, 0, false) {

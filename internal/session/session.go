@@ -186,6 +186,13 @@ func (s *Session) Queued() (messages, bytes int) {
 	return s.out.waits()
 }
 
+// Settled says that nothing waits to be sent: what was kept for the client is gone,
+// or on its way on this connection.
+func (s *Session) Settled() bool {
+	o := s.out
+	return o == nil || o.flying == o.window.len() && o.queue.len()+o.stored == 0 && o.lossy == nil
+}
+
 // InFlight is how many outgoing messages are unfinished.
 func (s *Session) InFlight() int {
 	if s.out == nil {

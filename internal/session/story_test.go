@@ -113,6 +113,9 @@ func (s *story) step(a *args) {
 			}
 		}
 		s.work.Changes = nil
+	case "forbid": // the client to receive from a topic, of what waits
+		forbidden := a.text("topic", "t")
+		s.work.May = func(topic string) bool { return topic != forbidden }
 	case "no-room": // in the queues of all sessions together
 		s.work.Full = true
 	case "room":
@@ -166,10 +169,13 @@ func (s *story) finish() {
 	if n := s.work.TooLarge; n > 0 {
 		s.tell("too large: %d", n)
 	}
+	if n := s.work.Barred; n > 0 {
+		s.tell("barred: %d", n)
+	}
 	if n := s.work.Lost; n > 0 {
 		s.tell("lost: %d", n)
 	}
-	s.work.Evicted, s.work.Expired, s.work.TooLarge, s.work.Lost = 0, 0, 0, 0
+	s.work.Evicted, s.work.Expired, s.work.TooLarge, s.work.Barred, s.work.Lost = 0, 0, 0, 0, 0
 	if from := s.work.Load; from > 0 {
 		s.tell("load from #%d", from)
 		s.asked, s.by, s.work.Load = from, s.session.Connection(), 0

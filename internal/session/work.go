@@ -26,6 +26,10 @@ type Work struct {
 	// Pace bounds what is sent in this step; nil: nothing does.
 	Pace *Pace
 
+	// May says whether the client may receive now what has waited on a topic; nil: it
+	// may receive everything.
+	May func(topic string) bool
+
 	// Changes of durable state, in order; steps of durable sessions append to
 	// it. A packet that depends on one waits until the change is safe.
 	Changes []Change
@@ -44,6 +48,7 @@ type Work struct {
 	Evicted  int    // QoS 0 messages dropped to make room for newer ones
 	Expired  int    // messages dropped because their expiry interval had passed
 	TooLarge int    // messages dropped for the client's Maximum Packet Size
+	Barred   int    // messages dropped because the client may not receive them any more
 	Lost     int    // messages that the store has not any more
 
 	pub    packet.Publish // for encoding
@@ -120,6 +125,16 @@ func (w *Work) set(p packet.Publish, many bool) {
 		w.buf = w.buf[:0]
 	}
 	w.many, w.Large = many, false
+}
+
+// bars says that the client may not receive a message that has waited, and counts
+// it.
+func (w *Work) bars(m *message.Message) bool {
+	if w.May == nil || w.May(m.Topic) {
+		return false
+	}
+	w.Barred++
+	return true
 }
 
 // kept sets a kept message to be sent.
