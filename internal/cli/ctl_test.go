@@ -40,6 +40,7 @@ func brokerWithUsers(t *testing.T) string {
 	t.Cleanup(func() { _ = os.RemoveAll(data) })
 	run(t, fantail.Config{
 		Data: data, Durability: "memory", Auth: fantail.Auth{Users: []fantail.User{{Name: "ann", Password: "pencil"}}},
+		Limits: fantail.Limits{MessagesIn: 100},
 	}, "tcp://127.0.0.1:0")
 	return data
 }
