@@ -318,6 +318,36 @@ func TestEnhancedAuthentication(t *testing.T) {
 	})
 }
 
+// Who proves a password wrongly has guessed, as who sends a wrong one.
+func TestGuessesByEnhancedAuthenticationCount(t *testing.T) {
+	everywhere(t, func(t *testing.T, transport string) {
+		s := serve(t, transport, fantail.Config{Auth: users(), Limits: fantail.Limits{WrongPasswords: 2}}, nil)
+		proves := func(user, password string) error {
+			opts, conv := scramClient(t, "tcp://"+s.mqtt[0], user, password)
+			opts.OnAuth = answers(conv)
+			c, err := client.Dial(t.Context(), opts)
+			if err == nil {
+				c.Close()
+			}
+			return err
+		}
+		for range 2 {
+			if err := proves("ann", "wrong"); !refusedWith(err, packet.NotAuthorized) {
+				t.Fatalf("a wrong password: %v", err)
+			}
+		}
+		if err := proves("ann", "pencil"); !refusedWith(err, packet.ConnectionRateExceeded) {
+			t.Errorf("after too many wrong ones: %v", err)
+		}
+		if a := s.dial(t).hello("a", login("ann", "pencil")); a.Code != packet.ConnectionRateExceeded {
+			t.Errorf("the same password as it is: %v", a.Code)
+		}
+		if err := proves("bob", "eraser"); err != nil {
+			t.Errorf("another user: %v", err)
+		}
+	})
+}
+
 func TestEnhancedAuthenticationRefuses(t *testing.T) {
 	everywhere(t, func(t *testing.T, transport string) {
 		s := serve(t, transport, fantail.Config{Auth: fantail.Auth{Users: users().Users, Anonymous: "loopback"}}, nil)

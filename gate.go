@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/fantail-mqtt/fantail/internal/auth"
@@ -175,7 +176,7 @@ func (c *changes) join() (commit func(), err error) {
 func (g *gate) quick(r *ConnectRequest) (decided bool, grant *Grant, err error) {
 	t, decided := g.chain.Quick(r)
 	if !decided {
-		err = g.guessing(r)
+		err = g.guessing(ipOf(r.Peer.Addr), r.UserName)
 		return err != nil, nil, err
 	}
 	grant, err = verdict([]auth.Trial{t})
@@ -193,8 +194,8 @@ func (g *gate) Authenticate(ctx context.Context, r *ConnectRequest) (*Grant, err
 
 // guessing refuses a client whose password is not looked at, after too many
 // wrong ones.
-func (g *gate) guessing(r *ConnectRequest) error {
-	wait := g.guesses.Wait(ipOf(r.Peer.Addr), r.UserName, limit.At(time.Now().UnixMilli()))
+func (g *gate) guessing(from netip.Addr, user string) error {
+	wait := g.guesses.Wait(from, user, limit.At(time.Now().UnixMilli()))
 	if wait <= 0 {
 		return nil
 	}
@@ -211,7 +212,7 @@ func (g *gate) unread(r *ConnectRequest) error {
 	if _, decided := g.chain.Quick(r); decided {
 		return nil
 	}
-	return g.guessing(r)
+	return g.guessing(ipOf(r.Peer.Addr), r.UserName)
 }
 
 // figures are those of the steps.

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"net"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/fantail-mqtt/fantail/internal/auth/hash"
 	"github.com/fantail-mqtt/fantail/internal/config"
 	"github.com/fantail-mqtt/fantail/internal/conn"
+	"github.com/fantail-mqtt/fantail/internal/limit"
 	"github.com/fantail-mqtt/fantail/packet"
 )
 
@@ -94,8 +97,8 @@ func sources(steps []auth.Step) (list []auth.Source) {
 	return list
 }
 
-// begin begins an enhanced authentication.
-func (g *gate) begin(method string) (conn.Exchange, error) {
+// begin begins an enhanced authentication of a client at an address.
+func (g *gate) begin(method string, from net.Addr) (conn.Exchange, error) {
 	if g.users.Count()+g.accounts.Count() == 0 {
 		return nil, packet.Refuse(packet.BadAuthenticationMethod, "the server has no enhanced authentication")
 	}
@@ -103,7 +106,29 @@ func (g *gate) begin(method string) (conn.Exchange, error) {
 	if err != nil {
 		return nil, err
 	}
-	return x, nil
+	return &exchange{Exchange: x, gate: g, from: ipOf(from)}, nil
+}
+
+// exchange is an enhanced authentication whose wrong passwords count as any do.
+type exchange struct {
+	*auth.Exchange
+	gate *gate
+	from netip.Addr
+}
+
+// Step implements conn.Exchange.
+func (x *exchange) Step(data []byte) (reply []byte, done bool, err error) {
+	reply, done, err = x.Exchange.Step(data)
+	name := x.Name()
+	switch {
+	case name == "" || done:
+		return reply, done, err
+	case err != nil:
+		x.gate.guesses.Wrong(x.from, name, limit.At(time.Now().UnixMilli()))
+		return nil, false, err
+	default:
+		return reply, false, x.gate.guessing(x.from, name)
+	}
 }
 
 const (

@@ -20,6 +20,7 @@ const maxStep = 4096
 type Exchange struct {
 	scram *SCRAM
 	conv  *scram.ServerConversation
+	name  string // that the client has said
 	asked *Proof // what the client was asked for; nil: nothing yet, or what nobody can prove
 	done  *Proof // set by a successful end
 }
@@ -58,6 +59,7 @@ func (x *Exchange) Step(data []byte) (reply []byte, done bool, err error) {
 
 // credentials finds the verifier of a name as it came.
 func (x *Exchange) credentials(name string) (scram.StoredCredentials, error) {
+	x.name = name
 	v := x.scram.secret.Decoy(name)
 	if p, known := x.scram.proof(name); known {
 		x.asked, v = &p, p.Verifier
@@ -66,6 +68,9 @@ func (x *Exchange) credentials(name string) (scram.StoredCredentials, error) {
 		KeyFactors: scram.KeyFactors{Salt: v.Salt, Iters: v.Iterations}, StoredKey: v.StoredKey, ServerKey: v.ServerKey,
 	}, nil
 }
+
+// Name is what the client says its name is, empty until Step has heard it.
+func (x *Exchange) Name() string { return x.name }
 
 // UserName is the user's name as it is kept, empty until Step has said done.
 func (x *Exchange) UserName() string {

@@ -17,7 +17,7 @@ func (c *Conn) beginProof(t *broker.Tick, p *packet.Connect) error {
 	if c.door.server.o.Exchange == nil {
 		return packet.Refuse(packet.BadAuthenticationMethod, "the server has no enhanced authentication")
 	}
-	x, err := c.door.server.o.Exchange(p.AuthMethod)
+	x, err := c.door.server.o.Exchange(p.AuthMethod, c.addr())
 	if err != nil {
 		return denied(err)
 	}
@@ -64,7 +64,7 @@ func (c *Conn) reauthenticate(t *broker.Tick, body []byte) error {
 		return packet.Refuse(packet.ProtocolError, "AUTH names another method than CONNECT")
 	}
 	if a.Code == packet.ReAuthenticate {
-		x, err := c.door.server.o.Exchange(a.Method)
+		x, err := c.door.server.o.Exchange(a.Method, c.addr())
 		if err != nil {
 			return denied(err)
 		}

@@ -2,6 +2,7 @@ package conn
 
 import (
 	"io"
+	"net"
 	"testing"
 	"time"
 
@@ -53,7 +54,7 @@ func FuzzConn(f *testing.F) {
 		f.Add(byte(i), uint16(1000), append(append(append([]byte(nil), b...), b...), packet.AppendPingreq(nil)...))
 	}
 	w := newWorld(func(o *Options) {
-		o.Exchange = func(string) (Exchange, error) { return endless{}, nil }
+		o.Exchange = func(string, net.Addr) (Exchange, error) { return endless{}, nil }
 		o.Limits.ConnectTimeout = time.Hour
 		o.Limits.Packet = 4 << 10
 	})

@@ -88,8 +88,9 @@ type Options struct {
 	// Quick decides at once, on the loop, what needs no Authenticator; nil:
 	// nothing does. It must not wait, nor keep r.
 	Quick func(r *Request) (decided bool, g *access.Grant, err error)
-	// Exchange begins an enhanced authentication; nil: there is none.
-	Exchange func(method string) (Exchange, error)
+	// Exchange begins an enhanced authentication of a client at an address; nil: there
+	// is none.
+	Exchange func(method string, from net.Addr) (Exchange, error)
 	Limits   Limits
 	// Users counts what clients of one user do together; nil: nobody counts.
 	Users *limit.Users

@@ -113,7 +113,7 @@ func TestConnectTimeout(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			setup := func(o *Options) {
-				o.Exchange = func(string) (Exchange, error) { return endless{}, nil }
+				o.Exchange = func(string, net.Addr) (Exchange, error) { return endless{}, nil }
 				if c.decider != nil {
 					o.Quick, o.Authenticator = nil, c.decider
 				}
