@@ -2,6 +2,7 @@ package conn
 
 import (
 	"context"
+	"net"
 	"testing"
 	"testing/synctest"
 	"time"
