@@ -400,7 +400,9 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if n := opened.Load(); n > 3 {
+	// One more there may be, for the breaker's trial: it serves who comes while
+	// another is on its way back.
+	if n := opened.Load(); n > 3+1 {
 		t.Errorf("%d connections", n)
 	}
 	s.CloseClientConnections() // as a server does with idle ones
