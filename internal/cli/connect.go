@@ -84,6 +84,7 @@ func explain(err error, p *plan) error {
 		invalid   x509.CertificateInvalidError
 		notTLS    tls.RecordHeaderError
 		dns       *net.DNSError
+		proxy     *proxyError
 	)
 	switch {
 	case refused:
@@ -92,6 +93,8 @@ func explain(err error, p *plan) error {
 		return s
 	case errors.Is(err, errNoAnswer):
 		advice = fmt.Sprintf("no answer within %v: is there a firewall, or does another protocol listen there?", dialTime)
+	case errors.As(err, &proxy) && !errors.Is(err, context.Canceled):
+		advice = proxy.Error()
 	case errors.Is(err, syscall.ECONNREFUSED):
 		advice = "nothing listens there: is the broker running? `fantail server` starts one"
 	case errors.Is(err, os.ErrNotExist):

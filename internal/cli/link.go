@@ -27,7 +27,7 @@ type link struct {
 	keep            bool
 	expiry          string
 	version         string
-	bind            string
+	bind, proxy     string
 	nodelay         bool
 	debug, quiet    bool
 	properties      propertyList
@@ -59,6 +59,7 @@ func (l *link) addFlags(cmd *cobra.Command, as guise) {
 	}
 	f.StringVarP(&l.version, "protocol-version", "V", l.version, "speak MQTT `VERSION` 5, 311 or 31 (default "+version+")")
 	f.StringVarP(&l.bind, "bind", "A", "", "connect from this local `ADDRESS`")
+	f.StringVar(&l.proxy, "proxy", "", "connect through the SOCKS5 proxy at `URL`: socks5h://[user:password@]host[:port]")
 	f.BoolVar(&l.nodelay, "nodelay", false, "send small packets at once (always so here)")
 	f.BoolVarP(&l.debug, "debug", "d", false, "say on standard error what is sent and received")
 	f.BoolVar(&l.quiet, "quiet", false, "print no errors")
@@ -97,14 +98,24 @@ func (l *link) plan(cmd *cobra.Command) (*plan, error) {
 	if err := l.setWill(p); err != nil {
 		return nil, err
 	}
+	return p, l.setDial(p)
+}
+
+// setDial says how connections are opened, where flags ask for a certain way.
+func (l *link) setDial(p *plan) error {
+	dialer := &net.Dialer{}
 	if l.bind != "" {
 		ip := net.ParseIP(l.bind)
 		if ip == nil {
-			return nil, misuse("-A %s: this is no IP address", l.bind)
+			return misuse("-A %s: this is no IP address", l.bind)
 		}
-		p.options.NetDial = (&net.Dialer{LocalAddr: &net.TCPAddr{IP: ip}}).DialContext
+		dialer.LocalAddr = &net.TCPAddr{IP: ip}
+		p.options.NetDial = dialer.DialContext
 	}
-	return p, nil
+	if l.proxy != "" {
+		return l.setProxy(p, dialer)
+	}
+	return nil
 }
 
 func (l *link) setVersion(p *plan) error {

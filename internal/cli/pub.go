@@ -98,8 +98,9 @@ func pubCommand(e *env, as guise) *cobra.Command {
 			"  fantail pub -h broker.example -u ann -P secret -t plant/1/mode -m on -q 1 -r\n" +
 			"  sensor | fantail pub -t plant/1/raw -l\n" +
 			"  fantail pub -L mqtts://ann:secret@broker.example/plant/1/temp -m 21.5",
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return p.quietly(p.run(e, cmd)) },
+		Args:    noArgs,
+		PreRunE: func(cmd *cobra.Command, _ []string) error { return takeOptions(cmd, as) },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return p.quietly(p.run(e, cmd)) },
 	}
 	f := cmd.Flags()
 	f.SortFlags = false

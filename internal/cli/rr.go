@@ -28,8 +28,9 @@ func rrCommand(e *env, as guise) *cobra.Command {
 			"message that comes, and ends.",
 		Example: "  fantail rr -t plant/1/ask -e answers/me -m state -W 5\n" +
 			"  fantail rr -t plant/1/ask -e answers/me -f request.json -F %j",
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return r.quietly(r.run(e, cmd)) },
+		Args:    noArgs,
+		PreRunE: func(cmd *cobra.Command, _ []string) error { return takeOptions(cmd, as) },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return r.quietly(r.run(e, cmd)) },
 	}
 	r.percent = 100
 	f := cmd.Flags()

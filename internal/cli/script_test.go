@@ -24,6 +24,8 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	known := startBroker(t).env()
 	maps.Copy(known, ctlEnv(t))
+	known["PROXY"] = startSocks(t, &socks{})
+	known["CLOSEDPROXY"] = startSocks(t, &socks{user: "ann", password: "p@ss"})
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(e *testscript.Env) error {
@@ -32,7 +34,7 @@ func TestScripts(t *testing.T) {
 			}
 			return nil
 		},
-		Cmds:               map[string]func(*testscript.TestScript, bool, []string){"status": checkStatus, "cut": cut},
+		Cmds:               map[string]func(*testscript.TestScript, bool, []string){"status": checkStatus, "cut": cut, "fill": fill},
 		RequireUniqueNames: true,
 	})
 }
@@ -59,4 +61,12 @@ func cut(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	text := ts.ReadFile(args[0])
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text[:len(text)*2/3]), 0o600))
+}
+
+// fill copies a file and puts values in place of $NAME: fill TEMPLATE FILE
+func fill(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: fill TEMPLATE FILE")
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(os.Expand(ts.ReadFile(args[0]), ts.Getenv)), 0o600))
 }

@@ -114,8 +114,9 @@ func subCommand(e *env, as guise) *cobra.Command {
 			"  fantail sub -h broker.example -u ann -P secret -t 'plant/+/temp' -F '%I %t %p'\n" +
 			"  fantail sub -t jobs -q 1 -c -i worker-1 -C 10\n" +
 			"  fantail sub -t '#' -F %j | jq .topic",
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return s.quietly(s.run(e, cmd)) },
+		Args:    noArgs,
+		PreRunE: func(cmd *cobra.Command, _ []string) error { return takeOptions(cmd, as) },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return s.quietly(s.run(e, cmd)) },
 	}
 	f := cmd.Flags()
 	f.SortFlags = false

@@ -7,14 +7,16 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/pflag"
 )
 
 // tlsFlags are mosquitto's flags for TLS.
 type tlsFlags struct {
-	caFile, caPath, cert, key, alpn, version string
-	insecure, osCerts                        bool
+	caFile, caPath, cert, key, alpn, version, ciphers string
+	insecure, osCerts                                 bool
 }
 
 func (t *tlsFlags) addFlags(f *pflag.FlagSet) {
@@ -24,6 +26,7 @@ func (t *tlsFlags) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&t.key, "key", "", "TLS: the key of the certificate is in `FILE`")
 	f.StringVar(&t.alpn, "tls-alpn", "", "TLS: ask for this application `PROTOCOL`")
 	f.StringVar(&t.version, "tls-version", "", "TLS: use `VERSION` tlsv1.2 or tlsv1.3 only")
+	f.StringVar(&t.ciphers, "ciphers", "", "TLS 1.2: use only the cipher suites of `LIST`, with colons between, such as TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256")
 	f.BoolVar(&t.osCerts, "tls-use-os-certs", false, "TLS: trust the authorities of the system")
 	f.BoolVar(&t.insecure, "insecure", false, "TLS: do not check that the certificate is for this host; anyone could be at the other end")
 }
@@ -59,6 +62,9 @@ func (t *tlsFlags) config() (*tls.Config, error) {
 	default:
 		return nil, misuse("--tls-version %s: the version is neither tlsv1.2 nor tlsv1.3", t.version)
 	}
+	if config.CipherSuites, err = t.suites(); err != nil {
+		return nil, err
+	}
 	if t.alpn != "" {
 		config.NextProtos = []string{t.alpn}
 	}
@@ -66,6 +72,36 @@ func (t *tlsFlags) config() (*tls.Config, error) {
 		withoutHost(config)
 	}
 	return config, nil
+}
+
+// suites are the cipher suites of TLS 1.2 that --ciphers names; nil: Go's choice. A
+// connection of TLS 1.3 has its own, which cannot be chosen.
+func (t *tlsFlags) suites() (ids []uint16, err error) {
+	if t.ciphers == "" {
+		return nil, nil
+	}
+	if t.version == "tlsv1.3" {
+		return nil, misuse("--ciphers: those of TLS 1.3 cannot be chosen; leave out --tls-version tlsv1.3")
+	}
+	var names []string
+	known := map[string]uint16{}
+	for _, s := range tls.CipherSuites() {
+		if slices.Contains(s.SupportedVersions, tls.VersionTLS12) {
+			known[s.Name] = s.ID
+			names = append(names, s.Name)
+		}
+	}
+	for name := range strings.FieldsFuncSeq(t.ciphers, func(r rune) bool { return r == ':' || r == ',' || r == ' ' }) {
+		id, ok := known[name]
+		if !ok {
+			return nil, misuse("--ciphers: %q is no suite of TLS 1.2 that is safe; there are %s", name, strings.Join(names, ", "))
+		}
+		ids = append(ids, id)
+	}
+	if len(ids) == 0 {
+		return nil, misuse("--ciphers: there is no suite in it; there are %s", strings.Join(names, ", "))
+	}
+	return ids, nil
 }
 
 // withoutHost makes config accept a trusted certificate of any host: that is
